@@ -1,0 +1,1 @@
+"""Everything that tries to recognise a person in a hidden photo."""

@@ -1,0 +1,1 @@
+"""Reading, decoding, splitting and sharding photo collections."""

@@ -1,0 +1,1 @@
+"""Everything that hides a photo: the classical baselines, DDM and keyed DDM."""

@@ -1,0 +1,1 @@
+"""One module a pipeline stage, each with one function `run`."""
