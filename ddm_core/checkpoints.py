@@ -1,0 +1,49 @@
+"""Weights as safetensors, everything else as JSON beside them: a model folder never holds a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ddm_core.errors import DdmError
+from ddm_core.files import sha256_file, write_bytes
+
+CONFIGURATION = "obfuscator.json"
+WEIGHTS = "weights.safetensors"
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write a network's state as safetensors, atomically; the same weights give the same bytes."""
+    from safetensors.torch import save
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, save(state))
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Read safetensors into a network whose names and shapes must fit exactly.
+
+    Raises:
+        DdmError: missing or damaged file, or weights of another architecture.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except FileNotFoundError:
+        raise DdmError(f"{path}: not found; train the model first (dvc repro)") from None
+    except SafetensorError as error:
+        raise DdmError(f"{path}: damaged weights ({error}); train the model again") from None
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise DdmError(f"{path}: weights do not fit the configuration beside them ({first})") from None
+
+
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights; of its configuration where it has no weights."""
+    weights = folder / WEIGHTS
+    return sha256_file(weights if weights.exists() else folder / CONFIGURATION)

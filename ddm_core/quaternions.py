@@ -1,0 +1,44 @@
+"""Unit quaternions as torch tensors; the component axis is the third: [batch, n, 4, height, width]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def normalise(vectors: Tensor) -> Tensor:
+    """Return exactly unit quaternions; an all-zero (or vanishing) group becomes the identity (1, 0, 0, 0).
+
+    A norm below one would survive the rotation and leak; so tiny groups are replaced, never shrunk.
+    """
+    norm = vectors.norm(dim=2, keepdim=True)
+    identity = torch.zeros_like(vectors)
+    identity[:, :, 0] = 1.0
+    vanishing = norm < 1e-6
+    return torch.where(vanishing, identity, vectors / torch.where(vanishing, torch.ones_like(norm), norm))
+
+
+def conjugate(q: Tensor) -> Tensor:
+    """Return q*, the inverse of a unit quaternion."""
+    return torch.cat([q[:, :, :1], -q[:, :, 1:]], dim=2)
+
+
+def multiply(p: Tensor, q: Tensor) -> Tensor:
+    """Return the Hamilton product p·q. Left multiplication by a unit quaternion rotates S3: an isometry."""
+    a, b, c, d = p.unbind(2)
+    e, f, g, h = q.unbind(2)
+    return torch.stack(
+        [
+            a * e - b * f - c * g - d * h,
+            a * f + b * e + c * h - d * g,
+            a * g - b * h + c * e + d * f,
+            a * h + b * g - c * f + d * e,
+        ],
+        dim=2,
+    )
+
+
+def random_unit(shape: tuple[int, int, int, int], generator: torch.Generator) -> Tensor:
+    """Return Haar-uniform unit quaternions [batch, n, 4, height, width] for training; shape (b, n, h, w)."""
+    batch, count, height, width = shape
+    return normalise(torch.randn(batch, count, 4, height, width, generator=generator))
