@@ -6,6 +6,7 @@ Every section name is the stage's name. `train` is a table: obfuscator name -> i
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -219,13 +220,24 @@ class ReportParams:
 
 @dataclass(frozen=True)
 class GateParams:
-    """What a model must reach. Accuracies are fractions, PSNR is in decibels."""
+    """What a model must reach. Accuracies are fractions, PSNR is in decibels.
 
+    Every attacker in `attackers` must have been tried, or be recorded as not applicable: a model that was
+    never attacked has not shown that it withstands attacks.
+    """
+
+    attackers: tuple[str, ...]
     max_worst_case_top1_upper95: float
     min_psnr_db: float
     min_psnr_db_jpeg75: float
     min_psnr_db_resize50: float
     min_recognition_top1: float
+
+    def __post_init__(self) -> None:
+        _require(len(self.attackers) > 0, "attackers is empty; name at least one, for example retrained")
+        for name in ("max_worst_case_top1_upper95", "min_recognition_top1"):
+            value = getattr(self, name)
+            _require(0 < value <= 1, f"{name} is {value}; it must be a fraction above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -233,12 +245,21 @@ class RegisterParams:
     """Registered model names (obfuscator -> name in the registry), the gate and the champion's rule.
 
     A challenger replaces the champion when its mean PSNR over the gate's three channels is higher by at
-    least `champion_min_psnr_gain_db` (decibels).
+    least `champion_min_psnr_gain_db` (decibels), both measured on the same photos.
     """
 
     models: dict[str, str]
     gate: GateParams
     champion_min_psnr_gain_db: float
+
+    def __post_init__(self) -> None:
+        names = list(self.models.values())
+        _require(len(set(names)) == len(names), "models gives two obfuscators one name; names must differ")
+        for name in names:
+            _require(
+                re.fullmatch(r"[\w.-]+", name) is not None,
+                f"models has the name '{name}'; a name has letters, digits, '_', '-' and '.' only",
+            )
 
 
 @dataclass(frozen=True)
