@@ -1,0 +1,1 @@
+"""What the measurements add up to: metrics.json, tables, plots and the page people read."""
