@@ -1,0 +1,81 @@
+"""report: adds the measurements up into metrics.json, CSV tables for plots, and one HTML page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.files import atomic_directory, read_json, write_json, write_text
+from ddm_core.params import Params
+from ddm_core.reporting import csvs
+from ddm_core.reporting.metrics import (
+    build_metrics,
+    read_attacks,
+    read_dataset,
+    read_histories,
+    read_utility,
+    total_seconds,
+    trained,
+)
+from ddm_core.reporting.provenance import provenance
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Where the report lies: metrics.json and the page."""
+
+    metrics: Path
+    html: Path
+
+
+def run(
+    params: Params,
+    *,
+    prepared: Path,
+    attacks: Path,
+    utility: Path,
+    histories: Path,
+    report: Path,
+    recogniser: Path | None = None,
+) -> ReportResult:
+    """Write the folder `report` as a whole: metrics.json (docs/metrics.md), three CSVs, report.html.
+
+    Reads `prepared`/manifest.json, `attacks`/<obfuscator>/<attacker>.{json,png},
+    `utility`/<obfuscator>.{json,png}, `histories`/<obfuscator>/history.csv of trained obfuscators and,
+    where it is given and present, `recogniser`/recogniser.json. Pictures are optional, figures are not.
+
+    Raises:
+        DdmError: something is missing or unreadable (the message names the file and the command), or the
+            headline is no obfuscator of params.
+    """
+    headline = params.report.headline
+    if headline not in params.train:
+        raise DdmError(
+            f"report: headline: '{headline}' is no obfuscator of train{did_you_mean(headline, params.train)}"
+        )
+    digest, identities = read_dataset(prepared / "manifest.json")
+    cells = read_attacks(attacks, params.train)
+    utilities = read_utility(utility, params.train)
+    curves = read_histories(histories, trained(params))
+    origin = provenance(params, digest, total_seconds(cells, utilities), Path.cwd())
+    metrics = build_metrics(params, cells, utilities, identities, origin)
+
+    from ddm_core.reporting import page  # here, because jinja2 and matplotlib are slow to import
+
+    pictures = page.collect_pictures(attacks, utility, params.train)
+    html = page.render_page(metrics, curves, pictures, _read_recogniser(recogniser))
+    with atomic_directory(report) as folder:
+        write_json(folder / "metrics.json", metrics)
+        write_text(folder / "attacks.csv", csvs.attacks_csv(metrics))
+        write_text(folder / "channels.csv", csvs.channels_csv(metrics))
+        write_text(folder / "training.csv", csvs.training_csv(curves))
+        write_text(folder / "report.html", html)
+    return ReportResult(report / "metrics.json", report / "report.html")
+
+
+def _read_recogniser(folder: Path | None) -> dict[str, float] | None:
+    if folder is None or not (folder / "recogniser.json").exists():
+        return None
+    content: dict[str, float] = read_json(folder / "recogniser.json")
+    return content
