@@ -1,0 +1,222 @@
+"""Runs in MLflow: where they are kept and what a stage logs. Only this module and `serving` import mlflow.
+
+Without settings everything stays in the project folder: `mlflow.db` (sqlite) and `mlartifacts/`, no server,
+no account, no telemetry. MLFLOW_TRACKING_URI moves it; then the server decides where artifacts go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddm_core.errors import DdmError
+from ddm_core.reporting.provenance import read_commit
+from ddm_core.tracking_address import explained, is_default, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+EXPERIMENT = "ddm"
+WEIGHTS_TAG = "ddm.weights_sha256"
+DATASET_TAG = "ddm.dataset_digest"
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_FLUSH_SECONDS = 5.0
+_FLUSH_METRICS = 500  # MLflow takes at most 1000 in one request
+_PARAMS_PER_REQUEST = 100
+_DIGEST_CHARACTERS = 36  # the widest digest that MLflow's dataset table holds
+
+
+@dataclass(frozen=True)
+class DatasetReference:
+    """The photos a run read: a name, the hexadecimal digest of their content, where they lie."""
+
+    name: str
+    digest: str
+    path: Path
+
+
+@dataclass
+class TrackedRun:
+    """An open run. Metrics are collected and sent in batches, so that tracking costs little."""
+
+    run_id: str
+    _client: MlflowClient
+    _pending: list[Metric] = field(default_factory=list)
+    _sent_at: float = field(default_factory=time.monotonic)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Note metric values at an optimiser step; they reach MLflow within seconds or at the end."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._pending += [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        waited = time.monotonic() - self._sent_at
+        if waited > _FLUSH_SECONDS or len(self._pending) >= _FLUSH_METRICS:
+            self.flush()
+
+    def log_bytes(self, path: str, content: bytes) -> None:
+        """Store a file, such as a PNG grid, under the run's artifacts at `path`."""
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary, explained():
+            (Path(temporary) / name).write_bytes(content)
+            self._client.log_artifact(self.run_id, str(Path(temporary) / name), folder or None)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, such as `WEIGHTS_TAG` once the weights are written."""
+        from mlflow.entities import RunTag
+
+        with explained():
+            self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def flush(self) -> None:
+        """Send the metrics noted so far."""
+        with explained():
+            for start in range(0, len(self._pending), _FLUSH_METRICS):
+                self._client.log_batch(self.run_id, self._pending[start : start + _FLUSH_METRICS])
+        self._pending.clear()
+        self._sent_at = time.monotonic()
+
+
+@contextmanager
+def track_run(
+    *,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    dataset: DatasetReference | None = None,
+    experiment: str = EXPERIMENT,
+) -> Iterator[TrackedRun]:
+    """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on an interrupt.
+
+    `params` may be nested (`{"gate": {"min_psnr_db": 32}}` is logged as `gate.min_psnr_db`). The git commit
+    becomes a tag and the data set an input of the run.
+
+    Raises:
+        DdmError: MLflow cannot be reached or refuses; credentials in its address are masked.
+    """
+    client = connect()
+    with explained():
+        all_tags = {"mlflow.runName": name, **_commit_tags(), **(tags or {})}
+        if dataset:
+            all_tags[DATASET_TAG] = dataset.digest
+        run_id = client.create_run(experiment_id(client, experiment), tags=all_tags).info.run_id
+    run = TrackedRun(run_id, client)
+    try:
+        with explained():
+            _log_params(client, run_id, params)
+            if dataset:
+                _log_dataset(client, run_id, dataset)
+        yield run
+        run.flush()
+    except BaseException as error:
+        # The first error is the one to tell, even where MLflow itself is what broke.
+        with suppress(DdmError):
+            run.flush()
+        with suppress(DdmError), explained():
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    with explained():
+        client.set_terminated(run_id, "FINISHED")
+
+
+def find_training_run(weights_digest: str, experiment: str = EXPERIMENT) -> str | None:
+    """Return the id of the latest run that tagged itself with these weights (SHA-256), or `None`."""
+    client = connect()
+    with explained():
+        runs = client.search_runs(
+            [experiment_id(client, experiment)],
+            f"tags.`{WEIGHTS_TAG}` = '{weights_digest}'",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def connect() -> MlflowClient:
+    """Return a client of the tracking store and registry, after trying that it answers.
+
+    Raises:
+        DdmError: it does not.
+    """
+    # Read when mlflow is imported, therefore set before; who sets them otherwise is obeyed.
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    uri = tracking_uri()
+    with explained(), _environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="1", MLFLOW_HTTP_REQUEST_TIMEOUT="10"):
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Return the id of the experiment, created where it is missing.
+
+    Raises:
+        DdmError: `mlflow.db` was made in another folder, which still holds its artifacts.
+    """
+    place = (Path.cwd() / "mlartifacts").as_uri() if is_default() else None
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location=place))
+    if place and found.artifact_location != place:
+        raise DdmError(
+            f"mlflow.db keeps its artifacts in {found.artifact_location}, not in this folder; move the"
+            " project back, or move mlflow.db and mlartifacts/ away to start anew"
+        )
+    return str(found.experiment_id)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ.update({name: value} if value is not None else {})
+
+
+def _commit_tags() -> dict[str, str]:
+    commit, dirty = read_commit(Path.cwd())
+    return {"mlflow.source.git.commit": commit, "mlflow.source.git.dirty": str(dirty).lower()}
+
+
+def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    flat = [Param(name, str(value)) for name, value in _flatten(params)]
+    for start in range(0, len(flat), _PARAMS_PER_REQUEST):
+        client.log_batch(run_id, params=flat[start : start + _PARAMS_PER_REQUEST])
+
+
+def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetReference) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": dataset.path.absolute().as_uri()})
+    entity = Dataset(dataset.name, dataset.digest[:_DIGEST_CHARACTERS], "local", source)
+    client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
