@@ -1,0 +1,1 @@
+"""The registered model: its files, its code, its card, and its versions in the MLflow registry."""
