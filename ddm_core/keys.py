@@ -11,12 +11,13 @@ from __future__ import annotations
 import hmac
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddm_core.errors import DdmError
+from ddm_core.seeding import derive_bytes
 
 if TYPE_CHECKING:
     import numpy
@@ -37,6 +38,13 @@ def generate_key() -> bytes:
 def fresh_nonces(count: int) -> list[bytes]:
     """Return `count` new random 96-bit nonces, one a photo."""
     return [os.urandom(NONCE_BYTES) for _ in range(count)]
+
+
+def nonce_stream(seed: int, name: str, count: int) -> Iterator[bytes]:
+    """Yield `count` reproducible nonces for measurements, no two alike: a named prefix and a counter."""
+    prefix = derive_bytes(seed, f"nonces/{name}", NONCE_BYTES - 4)
+    for counter in range(count):
+        yield prefix + counter.to_bytes(4, "big")
 
 
 def write_key_file(path: Path, key: bytes) -> None:

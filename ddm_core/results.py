@@ -12,6 +12,17 @@ from ddm_core.strict import parse
 
 T = TypeVar("T")
 
+ATTACKERS = ("clean", "retrained", "inversion", "wrong_key")
+"""The attackers that every obfuscator faces and that count in the worst case."""
+CONTROLS = ("nonce_reuse",)
+"""Attackers that show the price of a forbidden misuse; they do not count in the worst case."""
+CHANNELS = ("png", "jpeg95", "jpeg85", "jpeg75", "jpeg50", "resize75", "resize50")
+"""The channels that utility is measured after, mild to harsh (ddm_core.channel.CHANNELS)."""
+
+RESULT = "result.json"
+PICTURES = "pictures.png"
+TIMING = "timing.json"
+
 
 @dataclass(frozen=True)
 class AttackResult:

@@ -53,13 +53,10 @@ class KeyedDdmNetworks(nn.Module):
         return round_to_8_bits(carrier).expand(-1, self.channels, -1, -1)
 
     def seek(self, hidden: Tensor) -> Tensor:
-        """Return the estimate of z' [batch, n, 4, height/4, width/4].
-
-        Not normalised: the norm is the seeker's confidence, which the rotation keeps and the decoder uses.
-        """
+        """Return the estimate of z', unit quaternions [batch, n, 4, height/4, width/4]."""
         carrier = hidden.mean(dim=1, keepdim=True)
         grid: Tensor = self.seeker(F.pixel_unshuffle(carrier, PATCH))
-        return self._group(grid)
+        return quaternions.normalise(self._group(grid))
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return x_r, unbounded so that training sees the whole error."""
@@ -94,7 +91,11 @@ def _random_channel(hidden: Tensor, params: KeyedDdmParams, generator: torch.Gen
         span = params.jpeg_quality_max - params.jpeg_quality_min + 1
         return simulate_jpeg(hidden, params.jpeg_quality_min + int(which * span))
     if draw < params.jpeg_probability + (1 - params.jpeg_probability) * params.resize_probability:
-        return simulate_resize(hidden, params.resize_scale_min + which * (1 - params.resize_scale_min))
+        return simulate_resize(
+            hidden,
+            # squared: the smallest sizes are the hardest and come most often
+            params.resize_scale_min + which**2 * (1 - params.resize_scale_min),
+        )
     return hidden
 
 

@@ -11,12 +11,19 @@ from typing import Any
 from ddm_core.errors import DdmError
 from ddm_core.files import read_json
 from ddm_core.params import Params
-from ddm_core.results import AttackResult, ChannelUtility, UtilityResult, read_result
+from ddm_core.results import (
+    ATTACKERS,
+    CHANNELS,
+    CONTROLS,
+    RESULT,
+    TIMING,
+    AttackResult,
+    ChannelUtility,
+    UtilityResult,
+    read_result,
+)
 
 SCHEMA_VERSION = 1
-ATTACKERS = ("clean", "retrained", "inversion", "wrong_key")  # expected against every obfuscator
-CONTROLS = ("nonce_reuse",)  # taken along where they were run
-CHANNELS = ("png", "jpeg95", "jpeg85", "jpeg75", "jpeg50", "resize75", "resize50")  # mild to harsh
 TRAINED_METHODS = ("ddm", "keyed_ddm")
 
 Attacks = dict[str, dict[str, AttackResult]]
@@ -24,7 +31,7 @@ History = list[dict[str, float]]
 
 
 def read_attacks(folder: Path, obfuscators: Iterable[str]) -> Attacks:
-    """Read `folder/<obfuscator>/<attacker>.json`: obfuscator -> attacker -> result.
+    """Read `folder/<obfuscator>/<attacker>/result.json`: obfuscator -> attacker -> result.
 
     Raises:
         DdmError: a cell is missing, speaks of another cell, or lacks its figures.
@@ -33,9 +40,9 @@ def read_attacks(folder: Path, obfuscators: Iterable[str]) -> Attacks:
 
 
 def _read_row(folder: Path, obfuscator: str) -> dict[str, AttackResult]:
-    present = [attacker for attacker in CONTROLS if (folder / f"{attacker}.json").exists()]
+    present = [attacker for attacker in CONTROLS if (folder / attacker).exists()]
     return {
-        attacker: _read_cell(folder / f"{attacker}.json", obfuscator, attacker)
+        attacker: _read_cell(folder / attacker / RESULT, obfuscator, attacker)
         for attacker in (*ATTACKERS, *present)
     }
 
@@ -52,14 +59,14 @@ def _read_cell(path: Path, obfuscator: str, attacker: str) -> AttackResult:
 
 
 def read_utility(folder: Path, obfuscators: Iterable[str]) -> dict[str, UtilityResult]:
-    """Read `folder/<obfuscator>.json`.
+    """Read `folder/<obfuscator>/result.json`.
 
     Raises:
         DdmError: a file is missing or speaks of another obfuscator.
     """
     results = {}
     for name in obfuscators:
-        path = folder / f"{name}.json"
+        path = folder / name / RESULT
         results[name] = read_result(path, UtilityResult)
         if results[name].obfuscator != name:
             raise DdmError(
@@ -118,10 +125,22 @@ def trained(params: Params) -> list[str]:
     return [name for name, settings in params.train.items() if settings.method in TRAINED_METHODS]
 
 
-def total_seconds(attacks: Attacks, utility: Mapping[str, UtilityResult]) -> float:
-    """Return the seconds that the measurements took, by their own clocks."""
+def total_seconds(attacks: Attacks, utility: Mapping[str, UtilityResult], histories: Path) -> float:
+    """Return the seconds that training, attacks and utility took, by their own clocks.
+
+    Raises:
+        DdmError: a training's timing.json is missing or damaged.
+    """
     cells = [cell.seconds for row in attacks.values() for cell in row.values()]
-    return round(sum(cells) + sum(result.seconds for result in utility.values()), 3)
+    training = [_read_seconds(histories / name / TIMING) for name in utility]
+    return round(sum(cells) + sum(training) + sum(result.seconds for result in utility.values()), 1)
+
+
+def _read_seconds(path: Path) -> float:
+    try:
+        return float(read_json(path)["seconds"])
+    except (KeyError, TypeError, ValueError):
+        raise DdmError(f"{path}: lacks seconds; delete it and train again (dvc repro)") from None
 
 
 def build_metrics(

@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from ddm_core.errors import DdmError
 from ddm_core.reporting import plots, wording
-from ddm_core.reporting.metrics import ATTACKERS, CHANNELS, History
+from ddm_core.reporting.metrics import History
+from ddm_core.results import ATTACKERS, CHANNELS, PICTURES
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXPOSED_FROM = 0.5  # an attacker who is right every other time needs no second look
@@ -40,8 +41,8 @@ def collect_pictures(attacks: Path, utility: Path, obfuscators: Iterable[str]) -
     """
     pictures = []
     for name in obfuscators:
-        places: dict[str | None, Path] = {None: utility / f"{name}.png"}
-        places |= {attacker: attacks / name / f"{attacker}.png" for attacker in ATTACKERS}
+        places: dict[str | None, Path] = {None: utility / name / PICTURES}
+        places |= {attacker: attacks / name / attacker / PICTURES for attacker in ATTACKERS}
         pictures += [_read_picture(path, name, who) for who, path in places.items() if path.exists()]
     return pictures
 

@@ -36,14 +36,14 @@ def run(
     attacks: Path,
     utility: Path,
     histories: Path,
+    recogniser: Path,
     report: Path,
-    recogniser: Path | None = None,
 ) -> ReportResult:
     """Write the folder `report` as a whole: metrics.json (docs/metrics.md), three CSVs, report.html.
 
-    Reads `prepared`/manifest.json, `attacks`/<obfuscator>/<attacker>.{json,png},
-    `utility`/<obfuscator>.{json,png}, `histories`/<obfuscator>/history.csv of trained obfuscators and,
-    where it is given and present, `recogniser`/recogniser.json. Pictures are optional, figures are not.
+    Reads `prepared`/manifest.json, `attacks`/<obfuscator>/<attacker>/{result.json,pictures.png},
+    `utility`/<obfuscator>/{result.json,pictures.png}, `histories`/<obfuscator>/{timing.json,history.csv}
+    (the latter of trained obfuscators) and `recogniser`/recogniser.json. Pictures are optional, figures are not.
 
     Raises:
         DdmError: something is missing or unreadable (the message names the file and the command), or the
@@ -58,13 +58,13 @@ def run(
     cells = read_attacks(attacks, params.train)
     utilities = read_utility(utility, params.train)
     curves = read_histories(histories, trained(params))
-    origin = provenance(params, digest, total_seconds(cells, utilities), Path.cwd())
+    origin = provenance(params, digest, total_seconds(cells, utilities, histories), Path.cwd())
     metrics = build_metrics(params, cells, utilities, identities, origin)
 
     from ddm_core.reporting import page  # here, because jinja2 and matplotlib are slow to import
 
     pictures = page.collect_pictures(attacks, utility, params.train)
-    html = page.render_page(metrics, curves, pictures, _read_recogniser(recogniser))
+    html = page.render_page(metrics, curves, pictures, read_json(recogniser / "recogniser.json"))
     with atomic_directory(report) as folder:
         write_json(folder / "metrics.json", metrics)
         write_text(folder / "attacks.csv", csvs.attacks_csv(metrics))
@@ -72,10 +72,3 @@ def run(
         write_text(folder / "training.csv", csvs.training_csv(curves))
         write_text(folder / "report.html", html)
     return ReportResult(report / "metrics.json", report / "report.html")
-
-
-def _read_recogniser(folder: Path | None) -> dict[str, float] | None:
-    if folder is None or not (folder / "recogniser.json").exists():
-        return None
-    content: dict[str, float] = read_json(folder / "recogniser.json")
-    return content

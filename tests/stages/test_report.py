@@ -71,12 +71,15 @@ def measured(tmp_path):
             reused = attack(name, "nonce_reuse", 0.975)
             cells["nonce_reuse"] = dataclasses.replace(reused, counts_for_gate=False)
         for attacker, cell in cells.items():
-            write_result(tmp_path / "attacks" / name / f"{attacker}.json", cell)
-        write_bytes(tmp_path / "attacks" / name / "inversion.png", png())
+            write_result(tmp_path / "attacks" / name / attacker / "result.json", cell)
+        write_bytes(tmp_path / "attacks" / name / "inversion/pictures.png", png())
         channel = ChannelUtility(33.3, 0.96, 0.9875, (0.95, 0.99), 80)
         utility = UtilityResult(name, name in TRAINED, dict.fromkeys(CHANNELS, channel), seconds=1.5)
-        write_result(tmp_path / "utility" / f"{name}.json", utility)
-        write_bytes(tmp_path / "utility" / f"{name}.png", png())
+        write_result(tmp_path / "utility" / name / "result.json", utility)
+        write_bytes(tmp_path / "utility" / name / "pictures.png", png())
+    for name in PARAMS.train:
+        write_json(tmp_path / "histories" / name / "timing.json", {"seconds": 2.0})
+    write_json(tmp_path / "recogniser/recogniser.json", {"clean_top1": 0.985, "ci95": [0.94, 0.99], "n": 80})
     for name in TRAINED:
         write_text(
             tmp_path / "histories" / name / "history.csv",
@@ -95,6 +98,7 @@ def run(folder, params=PARAMS):
         attacks=folder / "attacks",
         utility=folder / "utility",
         histories=folder / "histories",
+        recogniser=folder / "recogniser",
         report=folder / "reports",
     )
 
@@ -168,9 +172,11 @@ def test_the_worst_case_is_the_best_attacker_and_never_a_control(measured):
 
 def test_of_equal_attackers_the_worst_case_is_the_less_certain_one(measured):
     certain, less_certain = attack("ddm", "retrained", 0.9), attack("ddm", "inversion", 0.9)
-    write_result(measured / "attacks/ddm/retrained.json", dataclasses.replace(certain, ci95=(0.89, 0.91)))
     write_result(
-        measured / "attacks/ddm/inversion.json", dataclasses.replace(less_certain, ci95=(0.89, 0.95))
+        measured / "attacks/ddm/retrained/result.json", dataclasses.replace(certain, ci95=(0.89, 0.91))
+    )
+    write_result(
+        measured / "attacks/ddm/inversion/result.json", dataclasses.replace(less_certain, ci95=(0.89, 0.95))
     )
     metrics = json.loads(run(measured).metrics.read_text())
     assert metrics["obfuscators"]["ddm"]["worst_case"]["attacker"] == "inversion"
@@ -238,7 +244,7 @@ def test_the_page_opens_with_a_verdict_on_the_headline(measured):
     heading = re.search(r"<h1>(.*?)</h1>", run(measured, plain).html.read_text())[1]
     assert heading == "ddm does not hide the face: the best attacker names 99.0 % of the people."
 
-    write_result(measured / "attacks/keyed_ddm/clean.json", attack("keyed_ddm", "clean", 0.08))
+    write_result(measured / "attacks/keyed_ddm/clean/result.json", attack("keyed_ddm", "clean", 0.08))
     heading = re.search(r"<h1>(.*?)</h1>", run(measured).html.read_text())[1]
     assert heading == "keyed_ddm leaks: the best attacker names 8.0 % of the people, guessing 2.5 %."
 
@@ -252,7 +258,7 @@ def test_the_page_says_what_plain_ddm_is_worth_and_shows_its_controls(measured):
 
 def test_names_and_reasons_from_the_measurements_cannot_become_markup(measured):
     cell = AttackResult("none", "wrong_key", applicable=False, reason="<script>alert(1)</script>")
-    write_result(measured / "attacks/none/wrong_key.json", cell)
+    write_result(measured / "attacks/none/wrong_key/result.json", cell)
     html = run(measured).html.read_text()
     assert "<script" not in html
     assert "&lt;script&gt;" in html
@@ -260,23 +266,14 @@ def test_names_and_reasons_from_the_measurements_cannot_become_markup(measured):
 
 def test_the_recogniser_is_mentioned_where_its_figure_is_given(measured):
     write_json(measured / "recogniser/recogniser.json", {"clean_top1": 0.985, "ci95": [0.94, 0.99], "n": 80})
-    result = report.run(
-        PARAMS,
-        prepared=measured / "prepared",
-        attacks=measured / "attacks",
-        utility=measured / "utility",
-        histories=measured / "histories",
-        report=measured / "reports",
-        recogniser=measured / "recogniser",
-    )
-    assert "untouched photos: 98.5&nbsp;% of 80" in result.html.read_text()
+    assert "untouched photos: 98.5&nbsp;% of 80" in run(measured).html.read_text()
 
 
 @pytest.mark.parametrize(
     "missing",
     [
-        "attacks/blur31/retrained.json",
-        "utility/ddm.json",
+        "attacks/blur31/retrained/result.json",
+        "utility/ddm/result.json",
         "histories/keyed_ddm/history.csv",
         "prepared/manifest.json",
     ],
@@ -293,10 +290,10 @@ def test_a_missing_measurement_is_named_with_the_command_that_makes_it(measured,
     [
         ("histories/ddm/history.csv", "step,loss\n0,low\n", "not a table of numbers"),
         ("histories/ddm/history.csv", "epoch,loss\n0,1.0\n", "without 'step'"),
-        ("utility/ddm.png", "not a picture", "not a PNG picture"),
+        ("utility/ddm/pictures.png", "not a picture", "not a PNG picture"),
         ("prepared/manifest.json", '{"dataset_digest": "ab", "counts": {}}', "counts.identities"),
         ("prepared/manifest.json", '{"dataset_digest": "ab", "counts": {"identities": 0}}', "at least one"),
-        ("attacks/ddm/clean.json", '{"obfuscator": "ddm", "attacker": "clean"', "not valid JSON"),
+        ("attacks/ddm/clean/result.json", '{"obfuscator": "ddm", "attacker": "clean"', "not valid JSON"),
     ],
 )
 def test_an_unreadable_measurement_is_named_and_no_report_is_written(measured, path, content, complaint):
@@ -308,10 +305,10 @@ def test_an_unreadable_measurement_is_named_and_no_report_is_written(measured, p
 
 
 def test_a_cell_of_another_obfuscator_or_without_figures_is_refused(measured):
-    write_result(measured / "attacks/ddm/clean.json", attack("mosaic8", "clean", 0.5))
+    write_result(measured / "attacks/ddm/clean/result.json", attack("mosaic8", "clean", 0.5))
     with pytest.raises(DdmError, match=r"ddm/clean\.json: holds mosaic8/clean"):
         run(measured)
-    write_result(measured / "attacks/ddm/clean.json", AttackResult("ddm", "clean", applicable=True))
+    write_result(measured / "attacks/ddm/clean/result.json", AttackResult("ddm", "clean", applicable=True))
     with pytest.raises(DdmError, match=r"ddm/clean\.json: lacks top1"):
         run(measured)
 
@@ -324,7 +321,7 @@ def test_an_unknown_headline_is_answered_with_the_nearest_name(measured):
 
 def test_a_failed_run_leaves_the_former_report_as_it_was(measured):
     former = run(measured).html.read_bytes()
-    (measured / "utility/ddm.png").write_text("not a picture")
+    (measured / "utility/ddm/pictures.png").write_text("not a picture")
     with pytest.raises(DdmError):
         run(measured)
     assert (measured / "reports/report.html").read_bytes() == former

@@ -1,0 +1,236 @@
+"""`ddm <stage>` and the user's verbs: parses, calls one function, prints its result. No logic.
+
+Only light modules are imported here; a verb's own modules are imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ddm_core import __version__
+from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.params import ObfuscatorParams, Params, load
+from ddm_core.results import ATTACKERS, CONTROLS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 well, 1 a DdmError (one line on stderr), 2 usage."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DdmError as error:
+        print(f"ddm: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ddm: interrupted; nothing half-written was left", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; every option that names a path defaults to its place in dvc.yaml."""
+    parser = argparse.ArgumentParser(prog="ddm", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.description = (
+        "Trains a learned face-photo obfuscator, attacks it, and lets only models that survive "
+        "reach production. Run the whole pipeline with `dvc repro` (or `make run`)."
+    )
+    parser.add_argument("--version", action="version", version=f"ddm {__version__}")
+    verbs = parser.add_subparsers(title="stages and verbs", metavar="VERB", required=True)
+
+    fetch = _stage(verbs, "fetch", _fetch, "lay the raw photos into the data folder")
+    _path(fetch, "--raw", "data/raw", "folder to write")
+
+    prepare = _stage(verbs, "prepare", _prepare, "decode, crop, resize, split and shard the photos")
+    _path(prepare, "--raw", "data/raw", "folder of raw photos")
+    _path(prepare, "--prepared", "data/prepared", "folder to write")
+
+    train = _stage(verbs, "train", _train, "train one obfuscator of the params' train section")
+    train.add_argument("obfuscator", help="its name in the train section")
+    _path(train, "--prepared", "data/prepared", "folder of prepared photos")
+    _path(train, "--models", "models", "folder that gets one folder an obfuscator")
+    _path(train, "--histories", "results/history", "folder that gets one folder an obfuscator")
+
+    recognise = _stage(verbs, "recognise", _recognise, "train the recogniser on clean photos")
+    _path(recognise, "--prepared", "data/prepared", "folder of prepared photos")
+    _path(recognise, "--recogniser", "results/recogniser", "folder to write")
+
+    attack = _stage(verbs, "attack", _attack, "let one attacker loose on one obfuscator")
+    attack.add_argument("obfuscator", help="its name in the train section")
+    attack.add_argument("attacker", help=", ".join(ATTACKERS + CONTROLS))
+    _path(attack, "--prepared", "data/prepared", "folder of prepared photos")
+    _path(attack, "--models", "models", "folder with one folder an obfuscator")
+    _path(attack, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    _path(attack, "--attacks", "results/attacks", "folder that gets OBFUSCATOR/ATTACKER")
+
+    utility = _stage(verbs, "utility", _utility, "measure what the receiver gets, channel by channel")
+    utility.add_argument("obfuscator", help="its name in the train section")
+    _path(utility, "--prepared", "data/prepared", "folder of prepared photos")
+    _path(utility, "--models", "models", "folder with one folder an obfuscator")
+    _path(utility, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    _path(utility, "--utility", "results/utility", "folder that gets one folder an obfuscator")
+
+    report = _stage(verbs, "report", _report, "add everything up: metrics.json, CSVs, report.html")
+    _path(report, "--prepared", "data/prepared", "folder of prepared photos")
+    _path(report, "--attacks", "results/attacks", "folder of attack results")
+    _path(report, "--utility", "results/utility", "folder of utility results")
+    _path(report, "--histories", "results/history", "folder of training histories")
+    _path(report, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    _path(report, "--report", "reports", "folder to write")
+
+    register = _stage(verbs, "register", _register, "register the models; only survivors are promoted")
+    _path(register, "--metrics", "reports/metrics.json", "the report's metrics")
+    _path(register, "--models", "models", "folder with one folder an obfuscator")
+    _path(register, "--registration", "results/registration.json", "file to write")
+
+    summary = verbs.add_parser("summary", help="print the result table, the report's path and the champion")
+    summary.set_defaults(run=_summary)
+    _path(summary, "--report", "reports", "folder of the report")
+    _path(summary, "--registration", "results/registration.json", "what the register stage wrote")
+
+    key = verbs.add_parser("key", help="make a master key")
+    key_verbs = key.add_subparsers(title="verbs", metavar="VERB", required=True)
+    new_key = key_verbs.add_parser("new", help="write a new master key that only you can read")
+    new_key.set_defaults(run=_new_key)
+    new_key.add_argument("file", type=Path, help="key file to create; never overwritten")
+    return parser
+
+
+def _stage(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    summary: str,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=f"stage: {summary}", description=summary)
+    parser.set_defaults(run=run)
+    _path(parser, "--params", "params.yaml", "the parameter file")
+    return parser
+
+
+def _path(parser: argparse.ArgumentParser, flag: str, default: str, summary: str) -> None:
+    parser.add_argument(flag, type=Path, default=Path(default), metavar="PATH", help=f"{summary} ({default})")
+
+
+def _obfuscator(params: Params, name: str) -> ObfuscatorParams:
+    if name not in params.train:
+        raise DdmError(f"unknown obfuscator '{name}' in section train{did_you_mean(name, params.train)}")
+    return params.train[name]
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    from ddm_core.stages import fetch
+
+    print(fetch.run(load(options.params).fetch, raw=options.raw))
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from ddm_core.stages import prepare
+
+    print(prepare.run(load(options.params).prepare, raw=options.raw, prepared=options.prepared))
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ddm_core.stages import train
+
+    name = options.obfuscator
+    result = train.run(
+        _obfuscator(load(options.params), name),
+        name=name,
+        prepared=options.prepared,
+        model=options.models / name,
+        history=options.histories / name,
+    )
+    print(result)
+
+
+def _recognise(options: argparse.Namespace) -> None:
+    from ddm_core.stages import recognise
+
+    params = load(options.params).recognise
+    print(recognise.run(params, prepared=options.prepared, recogniser=options.recogniser))
+
+
+def _attack(options: argparse.Namespace) -> None:
+    from ddm_core.stages import attack
+
+    params = load(options.params)
+    _obfuscator(params, options.obfuscator)
+    result = attack.run(
+        params.attack,
+        attacker=options.attacker,
+        prepared=options.prepared,
+        model=options.models / options.obfuscator,
+        recogniser=options.recogniser,
+        result=options.attacks / options.obfuscator / options.attacker,
+    )
+    print(result)
+
+
+def _utility(options: argparse.Namespace) -> None:
+    from ddm_core.stages import utility
+
+    params = load(options.params)
+    _obfuscator(params, options.obfuscator)
+    result = utility.run(
+        params.utility,
+        prepared=options.prepared,
+        model=options.models / options.obfuscator,
+        recogniser=options.recogniser,
+        result=options.utility / options.obfuscator,
+    )
+    for channel, measured in result.channels.items():
+        print(channel, measured)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from ddm_core.stages import report
+
+    result = report.run(
+        load(options.params),
+        prepared=options.prepared,
+        attacks=options.attacks,
+        utility=options.utility,
+        histories=options.histories,
+        recogniser=options.recogniser,
+        report=options.report,
+    )
+    print(result)
+
+
+def _register(options: argparse.Namespace) -> None:
+    from ddm_core.stages import register
+
+    result = register.run(
+        load(options.params).register,
+        metrics=options.metrics,
+        models=options.models,
+        registration=options.registration,
+    )
+    for model in result.models:
+        print(f"{model.name} version {model.version}: {model.reason}")
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from ddm_core.files import read_json
+    from ddm_core.reporting.table import result_table
+    from ddm_core.stages.register import summarise
+
+    print(result_table(read_json(options.report / "metrics.json")))
+    print(f"\nReport: {(options.report / 'report.html').resolve()}")
+    print(summarise(options.registration))
+
+
+def _new_key(options: argparse.Namespace) -> None:
+    from ddm_core.keys import generate_key, write_key_file
+
+    write_key_file(options.file, generate_key())
+    print(
+        f"{options.file}: a new master key; keep it safe, photos encrypted with it cannot be read without it"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

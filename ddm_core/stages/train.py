@@ -1,0 +1,145 @@
+"""Trains one obfuscator of the `train` section and writes it as a model folder.
+
+A classical method has nothing to learn; its folder holds its settings alone, so that every later stage
+treats all obfuscators alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
+from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
+from ddm_core.params import DdmParams, KeyedDdmParams, ObfuscatorParams
+from ddm_core.results import PICTURES, TIMING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddm_core.tracking import TrackedRun
+    from ddm_core.training import Observation
+
+GRID_COLUMNS = 8
+HISTORY_COLUMNS = (
+    "step",
+    "loss",
+    "reconstruction_l1",
+    "discriminator_bce",
+    "jsd_lower_bound",
+    "psnr_db",
+    "learning_rate",
+)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The SHA-256 of what was written (weights, or settings where there are none), and how long it took."""
+
+    weights_sha256: str
+    seconds: float
+
+
+def run(params: ObfuscatorParams, *, name: str, prepared: Path, model: Path, history: Path) -> TrainResult:
+    """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
+
+    `model` gets obfuscator.json and weights.safetensors. `history` gets timing.json and, for a learned
+    method, history.csv and pictures.png (x, x_e, right key, wrong key).
+
+    Raises:
+        DdmError: missing data, a loss that is not finite, or MLflow cannot be reached.
+    """
+    started = time.perf_counter()
+    with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
+        if isinstance(params, DdmParams | KeyedDdmParams):
+            digest = _train(params, name, prepared, new_model, new_history)
+        else:
+            save_obfuscator(new_model, _description(params, prepared))
+            digest = _digest(new_model)
+        seconds = time.perf_counter() - started
+        write_json(new_history / TIMING, {"seconds": round(seconds, 1)})
+    return TrainResult(digest, seconds)
+
+
+def _train(params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model: Path, history: Path) -> str:
+    from ddm_core.data.manifest import read_manifest
+    from ddm_core.data.shards import load_photos
+    from ddm_core.obfuscators.store import build_networks
+    from ddm_core.seeding import make_deterministic
+    from ddm_core.tracking import WEIGHTS_TAG, DatasetReference, track_run
+    from ddm_core.training import train
+
+    description = _description(params, prepared)
+    photos = load_photos(prepared, split="train", by=params.split)
+    dataset = DatasetReference("prepared photos", read_manifest(prepared).dataset_digest, prepared)
+    with track_run(name=f"train/{name}", params=dataclasses.asdict(params), dataset=dataset) as tracked:
+        make_deterministic(params.seed, f"train/{name}", params.threads)
+        networks = build_networks(description)
+        observations: list[Observation] = []
+
+        def observe(observation: Observation) -> None:
+            observations.append(observation)
+            _log(tracked, observation)
+
+        train(networks, photos.images, params, name, observe)
+        save_obfuscator(model, description, networks)
+        write_text(history / "history.csv", _history_csv(observations))
+        test = load_photos(prepared, split="test", by=params.split)
+        pictures = _pictures(model, test.images, params.seed)
+        write_bytes(history / PICTURES, pictures)
+        tracked.log_bytes(PICTURES, pictures)
+        digest = _digest(model)
+        tracked.set_tags({WEIGHTS_TAG: digest})
+    return digest
+
+
+def _description(params: ObfuscatorParams, prepared: Path) -> Description:
+    from ddm_core.data.manifest import read_manifest
+
+    shape = read_manifest(prepared).params
+    return Description(params, shape.channels, shape.image_size)
+
+
+def _digest(model: Path) -> str:
+    from ddm_core.checkpoints import weights_digest
+
+    return weights_digest(model)
+
+
+def _log(tracked: TrackedRun, observation: Observation) -> None:
+    values = dataclasses.asdict(observation)
+    step = values.pop("step")
+    tracked.log_metrics(values, step)
+
+
+def _history_csv(observations: list[Observation]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, HISTORY_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for observation in observations:
+        writer.writerow(dataclasses.asdict(observation))
+    return buffer.getvalue()
+
+
+def _pictures(model: Path, images: Tensor, seed: int) -> bytes:
+    from ddm_core.attacks.protocol import as_float, evaluation_key
+    from ddm_core.grids import labelled_grid
+    from ddm_core.keys import nonce_stream
+    from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
+
+    obfuscator = load_obfuscator(model, master_key=evaluation_key(seed, "victim"))
+    photos = as_float(images[:: max(1, len(images) // GRID_COLUMNS)][:GRID_COLUMNS])
+    nonces = list(nonce_stream(seed, "train/pictures", len(photos)))
+    hidden = obfuscator.encrypt(photos, nonces)
+    rows = {"photo x": photos, "encrypted x_e": hidden}
+    if isinstance(obfuscator, DecryptingObfuscator):
+        rows["decrypted x_r"] = obfuscator.decrypt(hidden, nonces)
+    if isinstance(obfuscator, KeyedObfuscator):
+        wrong = obfuscator.with_key(evaluation_key(seed, "wrong"))
+        rows["wrong key"] = wrong.decrypt(hidden, nonces)
+    return labelled_grid(rows)
