@@ -9,11 +9,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from ddm_core import __version__
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import ObfuscatorParams, Params, load
 from ddm_core.results import ATTACKERS, CONTROLS
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DdmError as error:
         print(f"ddm: error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = error.filename or "a file"
+        print(f"ddm: error: {where}: {error.strerror}; mend it and run again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("ddm: interrupted; nothing half-written was left", file=sys.stderr)
         return 130
@@ -32,14 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; every option that names a path defaults to its place in dvc.yaml."""
-    parser = argparse.ArgumentParser(prog="ddm", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.description = (
-        "Trains a learned face-photo obfuscator, attacks it, and lets only models that survive "
-        "reach production. Run the whole pipeline with `dvc repro` (or `make run`)."
+    parser = argparse.ArgumentParser(
+        prog="ddm",
+        description="Trains a learned face-photo obfuscator, attacks it, and lets only models that survive "
+        "reach production. Run the whole pipeline with `dvc repro` (or `make run`).",
     )
     parser.add_argument("--version", action="version", version=f"ddm {__version__}")
     verbs = parser.add_subparsers(title="stages and verbs", metavar="VERB", required=True)
+    _add_data_stages(verbs)
+    _add_model_stages(verbs)
+    _add_result_stages(verbs)
+    _add_user_verbs(verbs)
+    return parser
 
+
+def _add_data_stages(verbs: Verbs) -> None:
     fetch = _stage(verbs, "fetch", _fetch, "lay the raw photos into the data folder")
     _path(fetch, "--raw", "data/raw", "folder to write")
 
@@ -47,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     _path(prepare, "--raw", "data/raw", "folder of raw photos")
     _path(prepare, "--prepared", "data/prepared", "folder to write")
 
+
+def _add_model_stages(verbs: Verbs) -> None:
     train = _stage(verbs, "train", _train, "train one obfuscator of the params' train section")
     train.add_argument("obfuscator", help="its name in the train section")
     _path(train, "--prepared", "data/prepared", "folder of prepared photos")
@@ -60,18 +76,16 @@ def build_parser() -> argparse.ArgumentParser:
     attack = _stage(verbs, "attack", _attack, "let one attacker loose on one obfuscator")
     attack.add_argument("obfuscator", help="its name in the train section")
     attack.add_argument("attacker", help=", ".join(ATTACKERS + CONTROLS))
-    _path(attack, "--prepared", "data/prepared", "folder of prepared photos")
-    _path(attack, "--models", "models", "folder with one folder an obfuscator")
-    _path(attack, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    _measuring_paths(attack)
     _path(attack, "--attacks", "results/attacks", "folder that gets OBFUSCATOR/ATTACKER")
 
     utility = _stage(verbs, "utility", _utility, "measure what the receiver gets, channel by channel")
     utility.add_argument("obfuscator", help="its name in the train section")
-    _path(utility, "--prepared", "data/prepared", "folder of prepared photos")
-    _path(utility, "--models", "models", "folder with one folder an obfuscator")
-    _path(utility, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    _measuring_paths(utility)
     _path(utility, "--utility", "results/utility", "folder that gets one folder an obfuscator")
 
+
+def _add_result_stages(verbs: Verbs) -> None:
     report = _stage(verbs, "report", _report, "add everything up: metrics.json, CSVs, report.html")
     _path(report, "--prepared", "data/prepared", "folder of prepared photos")
     _path(report, "--attacks", "results/attacks", "folder of attack results")
@@ -85,6 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
     _path(register, "--models", "models", "folder with one folder an obfuscator")
     _path(register, "--registration", "results/registration.json", "file to write")
 
+
+def _add_user_verbs(verbs: Verbs) -> None:
     summary = verbs.add_parser("summary", help="print the result table, the report's path and the champion")
     summary.set_defaults(run=_summary)
     _path(summary, "--report", "reports", "folder of the report")
@@ -95,14 +111,16 @@ def build_parser() -> argparse.ArgumentParser:
     new_key = key_verbs.add_parser("new", help="write a new master key that only you can read")
     new_key.set_defaults(run=_new_key)
     new_key.add_argument("file", type=Path, help="key file to create; never overwritten")
-    return parser
+
+
+def _measuring_paths(parser: argparse.ArgumentParser) -> None:
+    _path(parser, "--prepared", "data/prepared", "folder of prepared photos")
+    _path(parser, "--models", "models", "folder with one folder an obfuscator")
+    _path(parser, "--recogniser", "results/recogniser", "folder of the clean recogniser")
 
 
 def _stage(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Callable[[argparse.Namespace], None],
-    summary: str,
+    verbs: Verbs, name: str, run: Callable[[argparse.Namespace], None], summary: str
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=f"stage: {summary}", description=summary)
     parser.set_defaults(run=run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -48,7 +49,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         DdmError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DdmError(f"{path}: not found; run the stage that writes it (dvc repro)") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -57,18 +58,45 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that takes `path`'s place when the block ends well, and vanishes otherwise."""
+    """Yield a temporary folder that takes `path`'s place when the block ends well, and vanishes otherwise.
+
+    What a killed process left behind beside `path` is removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    temporary.chmod(0o755)
+    _remove_leftovers(path)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary.mkdir()
     try:
         yield temporary
         if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+            old = path.parent / f".{path.name}.{os.getpid()}.old.tmp"
+            path.replace(old)  # two renames, so that `path` is never half-deleted
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        owner = folder.name.removeprefix(f".{path.name}.").split(".")[0]
+        if folder.is_dir() and owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():
+        return False  # our own name again, from a process that had our number before
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sha256_bytes(content: bytes) -> str:

@@ -283,7 +283,7 @@ def load(path: Path) -> Params:
         DdmError: missing file, bad YAML, unknown or missing key, wrong type, value out of range; one line.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DdmError(f"{path}: not found; run from the project folder or pass --params FILE") from None
     except yaml.YAMLError as error:

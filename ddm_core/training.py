@@ -131,7 +131,7 @@ def train(
 
         # every step: all networks minimise the same loss together
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
         optimiser.step()
         schedule.step()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddm_core.reporting.metrics import ATTACKERS
 from ddm_core.reporting.wording import ABSENT, decibels, interval, percent
+from ddm_core.results import ATTACKERS
 
 NAME_WIDTH = 13  # longer names are cut, so that the table keeps within 110 characters
 PSNR_CHANNELS = ("png", "jpeg75", "resize50")

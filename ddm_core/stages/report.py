@@ -43,7 +43,8 @@ def run(
 
     Reads `prepared`/manifest.json, `attacks`/<obfuscator>/<attacker>/{result.json,pictures.png},
     `utility`/<obfuscator>/{result.json,pictures.png}, `histories`/<obfuscator>/{timing.json,history.csv}
-    (the latter of trained obfuscators) and `recogniser`/recogniser.json. Pictures are optional, figures are not.
+    (the latter of trained obfuscators) and `recogniser`/recogniser.json. Pictures are optional,
+    figures are not.
 
     Raises:
         DdmError: something is missing or unreadable (the message names the file and the command), or the
