@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from ddm_core import __version__
+from ddm_core import __version__, console
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import ObfuscatorParams, Params, load
 from ddm_core.results import ATTACKERS, CONTROLS
@@ -141,13 +141,15 @@ def _obfuscator(params: Params, name: str) -> ObfuscatorParams:
 def _fetch(options: argparse.Namespace) -> None:
     from ddm_core.stages import fetch
 
-    print(fetch.run(load(options.params).fetch, raw=options.raw))
+    result = fetch.run(load(options.params).fetch, raw=options.raw)
+    print(console.fetched(result, options.raw))
 
 
 def _prepare(options: argparse.Namespace) -> None:
     from ddm_core.stages import prepare
 
-    print(prepare.run(load(options.params).prepare, raw=options.raw, prepared=options.prepared))
+    result = prepare.run(load(options.params).prepare, raw=options.raw, prepared=options.prepared)
+    print(console.prepared(result, options.prepared))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -161,14 +163,15 @@ def _train(options: argparse.Namespace) -> None:
         model=options.models / name,
         history=options.histories / name,
     )
-    print(result)
+    print(console.trained(result, options.models / name))
 
 
 def _recognise(options: argparse.Namespace) -> None:
     from ddm_core.stages import recognise
 
     params = load(options.params).recognise
-    print(recognise.run(params, prepared=options.prepared, recogniser=options.recogniser))
+    result = recognise.run(params, prepared=options.prepared, recogniser=options.recogniser)
+    print(console.recognised(result, options.recogniser))
 
 
 def _attack(options: argparse.Namespace) -> None:
@@ -184,7 +187,7 @@ def _attack(options: argparse.Namespace) -> None:
         recogniser=options.recogniser,
         result=options.attacks / options.obfuscator / options.attacker,
     )
-    print(result)
+    print(console.attacked(result))
 
 
 def _utility(options: argparse.Namespace) -> None:
@@ -199,8 +202,7 @@ def _utility(options: argparse.Namespace) -> None:
         recogniser=options.recogniser,
         result=options.utility / options.obfuscator,
     )
-    for channel, measured in result.channels.items():
-        print(channel, measured)
+    print(console.useful(result))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -215,7 +217,7 @@ def _report(options: argparse.Namespace) -> None:
         recogniser=options.recogniser,
         report=options.report,
     )
-    print(result)
+    print(f"{result.metrics} and {result.html} are written")
 
 
 def _register(options: argparse.Namespace) -> None:
@@ -227,8 +229,7 @@ def _register(options: argparse.Namespace) -> None:
         models=options.models,
         registration=options.registration,
     )
-    for model in result.models:
-        print(f"{model.name} version {model.version}: {model.reason}")
+    print(console.registered(result))
 
 
 def _summary(options: argparse.Namespace) -> None:

@@ -1,0 +1,72 @@
+"""What a stage says when it is done: its result in one or a few lines for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddm_core.reporting.wording import decibels, interval, percent
+from ddm_core.results import AttackResult, UtilityResult
+
+if TYPE_CHECKING:
+    from ddm_core.stages.fetch import FetchResult
+    from ddm_core.stages.prepare import PrepareResult
+    from ddm_core.stages.recognise import RecogniseResult
+    from ddm_core.stages.register import RegisterResult
+    from ddm_core.stages.train import TrainResult
+
+
+def fetched(result: FetchResult, raw: Path) -> str:
+    """Return how many photos of how many people lie where."""
+    return f"{raw}: {result.photos} photos of {result.identities} people, source {result.source}"
+
+
+def prepared(result: PrepareResult, folder: Path) -> str:
+    """Return the split's sizes, the unreadable files and the dataset's digest."""
+    counts = result.counts
+    return (
+        f"{folder}: {counts.train} train and {counts.test} test photos of {counts.identities} people, "
+        f"{counts.quarantined} unreadable; dataset {result.dataset_digest}"
+    )
+
+
+def trained(result: TrainResult, model: Path) -> str:
+    """Return how long it took and the digest of what was written."""
+    return f"{model}: ready after {result.seconds:.1f} s, SHA-256 {result.weights_sha256}"
+
+
+def recognised(result: RecogniseResult, folder: Path) -> str:
+    """Return how well the recogniser names people in clean photos."""
+    accuracy = _accuracy(result.clean_top1, result.ci95)
+    return f"{folder}: names {accuracy} of {result.n} clean test photos"
+
+
+def attacked(result: AttackResult) -> str:
+    """Return how often the attacker was right, or why there was nothing to try."""
+    cell = f"{result.attacker} against {result.obfuscator}"
+    if result.top1 is None or result.ci95 is None:
+        return f"{cell}: not applicable, {result.reason}"
+    line = f"{cell}: names {_accuracy(result.top1, result.ci95)} of {result.n} obfuscated test photos"
+    if result.psnr_db is None or result.ssim is None:
+        return line
+    return f"{line}; what it rebuilds: {decibels(result.psnr_db)} dB, SSIM {result.ssim:.2f}"
+
+
+def useful(result: UtilityResult) -> str:
+    """Return one line a channel: quality, and how often the recogniser still names the person."""
+    received = "decrypted" if result.decrypts else "obfuscated, for it cannot be decrypted"
+    lines = [f"{result.obfuscator}, {received}:"]
+    for name, channel in result.channels.items():
+        accuracy = _accuracy(channel.recognition_top1, channel.recognition_ci95)
+        quality = f"{decibels(channel.psnr_db):>5} dB, SSIM {channel.ssim:.2f}"
+        lines.append(f"  after {name:<9} {quality}, names {accuracy} of {channel.n}")
+    return "\n".join(lines)
+
+
+def registered(result: RegisterResult) -> str:
+    """Return one line a model: its version and what became of it."""
+    return "\n".join(f"{model.name} version {model.version}: {model.reason}" for model in result.models)
+
+
+def _accuracy(top1: float, ci95: tuple[float, ...]) -> str:
+    return f"{percent(top1)} % ({interval(ci95)})"
