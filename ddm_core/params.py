@@ -6,6 +6,7 @@ Every section name is the stage's name. `train` is a table: obfuscator name -> i
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ from ddm_core.strict import parse
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _require_positive(params: Any, *names: str) -> None:  # noqa: ANN401 - any of the dataclasses below
+    for name in names:
+        value = getattr(params, name)
+        _require(0 < value < math.inf, f"{name} is {value}; it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class PrepareParams:
             0 <= self.max_bad_fraction <= 1,
             f"max_bad_fraction is {self.max_bad_fraction}; it must lie in [0, 1]",
         )
-        _require(self.shard_megabytes >= 1, f"shard_megabytes is {self.shard_megabytes}; at least 1")
+        _require_positive(self, "shard_megabytes")
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class MosaicParams:
     block: int
 
     def __post_init__(self) -> None:
-        _require(self.block >= 1, f"block is {self.block}; at least 1 pixel")
+        _require_positive(self, "block")
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class P3Params:
     quality: int
 
     def __post_init__(self) -> None:
-        _require(self.threshold >= 1, f"threshold is {self.threshold}; at least 1")
+        _require_positive(self, "threshold")
         _require(1 <= self.quality <= 100, f"quality is {self.quality}; it must lie in 1..100")
 
 
@@ -122,13 +129,12 @@ class OptimisationParams:
     seed: int
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "threads"):
-            value = getattr(self, name)
-            _require(value >= 1, f"{name} is {value}; at least 1")
-        _require(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; it must be above 0")
+        _require_positive(self, "steps", "batch_size", "learning_rate", "reconstruction_weight", "threads")
         _require(0 <= self.warmup_steps < self.steps, f"warmup_steps is {self.warmup_steps}; below steps")
-        _require(self.discrepancy_weight >= 0, "discrepancy_weight must not be negative")
-        _require(self.reconstruction_weight > 0, "reconstruction_weight must be above 0")
+        _require(
+            0 <= self.discrepancy_weight < math.inf,
+            f"discrepancy_weight is {self.discrepancy_weight}; it must not be negative",
+        )
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,10 @@ class DdmParams(OptimisationParams):
 
     method: Literal["ddm"]
     width: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_positive(self, "width")
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,8 @@ class KeyedDdmParams(OptimisationParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.quaternions >= 1, f"quaternions is {self.quaternions}; at least 1")
+        _require_positive(self, "quaternions", "width")
+        _require(self.blocks >= 0, f"blocks is {self.blocks}; it must not be negative")
         _require(
             1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
             "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
@@ -187,6 +198,9 @@ class RecogniseParams:
     threads: int
     seed: int
 
+    def __post_init__(self) -> None:
+        _require_positive(self, "epochs", "batch_size", "learning_rate", "threads")
+
 
 @dataclass(frozen=True)
 class AttackParams:
@@ -201,6 +215,10 @@ class AttackParams:
     threads: int
     seed: int
 
+    def __post_init__(self) -> None:
+        _require_positive(self, "epochs", "batch_size", "learning_rate", "inversion_steps")
+        _require_positive(self, "inversion_learning_rate", "encryptions_per_photo", "threads")
+
 
 @dataclass(frozen=True)
 class UtilityParams:
@@ -209,6 +227,9 @@ class UtilityParams:
     encryptions_per_photo: int
     threads: int
     seed: int
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "encryptions_per_photo", "threads")
 
 
 @dataclass(frozen=True)
@@ -286,7 +307,9 @@ def load(path: Path) -> Params:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DdmError(f"{path}: not found; run from the project folder or pass --params FILE") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise DdmError(f"{path}: cannot be read ({error.strerror}); pass --params FILE") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date like 2024-13-45
         raise DdmError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return parse(content, Params, str(path), {ObfuscatorParams: parse_obfuscator})
 
@@ -297,7 +320,7 @@ def parse_obfuscator(content: Any, where: str) -> ObfuscatorParams:  # noqa: ANN
         raise DdmError(f"{where}: expected a mapping with a key 'method', got {content!r}")
     method = str(content["method"])
     if method not in METHODS:
-        raise DdmError(f"{where}: unknown method '{method}'{did_you_mean(method, METHODS)}")
+        raise DdmError(f"{where}: unknown method {method!r}{did_you_mean(method, METHODS)}")
     params: ObfuscatorParams = parse(content, METHODS[method], where)
     return params
 

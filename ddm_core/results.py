@@ -31,6 +31,7 @@ class AttackResult:
     Accuracies are fractions; `ci95` is the Wilson interval of `top1` over `n` test encryptions.
     `psnr_db` and `ssim` speak of the attacker's reconstruction, where it makes one (inversion, wrong_key).
     A cell that makes no sense (no decryption to try) has `applicable` false and says why in `reason`.
+    `weights_sha256` is the digest of the very weights that were attacked.
     `counts_for_gate` is false for controls that show what a forbidden misuse would cost (nonce_reuse).
     """
 
@@ -44,6 +45,7 @@ class AttackResult:
     n: int | None = None
     psnr_db: float | None = None
     ssim: float | None = None
+    weights_sha256: str | None = None
     seconds: float = 0.0
 
 
@@ -60,11 +62,15 @@ class ChannelUtility:
 
 @dataclass(frozen=True)
 class UtilityResult:
-    """One obfuscator's utility. `decrypts` false: measured on the obfuscated photo itself."""
+    """One obfuscator's utility. `decrypts` false: measured on the obfuscated photo itself.
+
+    `weights_sha256` is the digest of the very weights that were measured.
+    """
 
     obfuscator: str
     decrypts: bool
     channels: dict[str, ChannelUtility]
+    weights_sha256: str
     seconds: float
 
 

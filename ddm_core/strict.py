@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union
 from ddm_core.errors import DdmError, did_you_mean
 
 T = TypeVar("T")
+EXPECTED = {int: "a whole number", float: "a number (written like 0.1 or 2.0e-3)", str: "a text"}
 Readers = Mapping[Any, Callable[[Any, str], Any]]
 
 
@@ -34,14 +35,17 @@ def _convert(value: Any, kind: Any, where: str, readers: Readers) -> Any:  # noq
     if origin is dict:
         _expect(isinstance(value, dict), value, "a mapping", where)
         return {
-            str(key): _convert(item, arguments[1], f"{where}: {key}", readers) for key, item in value.items()
+            str(key): _convert(item, arguments[1], f"{where}: {_one_line(key)}", readers)
+            for key, item in value.items()
         }
     if origin is tuple:  # only `tuple[X, ...]` is used
         _expect(isinstance(value, list | tuple), value, "a list", where)
         return tuple(_convert(item, arguments[0], f"{where}[{i}]", readers) for i, item in enumerate(value))
     if origin is Literal:
-        _expect(value in arguments, value, f"one of {', '.join(map(str, arguments))}", where)
-        return value
+        # `==` alone would take true for 1, and hand 1.0 on as a float
+        same = [choice for choice in arguments if choice == value and not isinstance(value, bool)]
+        _expect(bool(same), value, f"one of {', '.join(map(str, arguments))}", where)
+        return same[0]
     if origin in (Union, types.UnionType):  # only `X | None` is used
         return None if value is None else _convert(value, arguments[0], where, readers)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -49,7 +53,7 @@ def _convert(value: Any, kind: Any, where: str, readers: Readers) -> Any:  # noq
     if kind is int and isinstance(value, float) and value.is_integer():  # KFP hands numbers back as floats
         return int(value)
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    _expect(fits, value, f"of type {kind.__name__}", where)
+    _expect(fits, value, EXPECTED.get(kind, "true or false"), where)
     return value
 
 
@@ -59,7 +63,7 @@ def _convert_dataclass(value: Any, kind: type[Any], where: str, readers: Readers
     hints = typing.get_type_hints(kind)
     for key in value:
         if key not in fields:
-            raise DdmError(f"{where}: unknown key '{key}'{did_you_mean(str(key), fields)}")
+            raise DdmError(f"{where}: unknown key '{_one_line(key)}'{did_you_mean(str(key), fields)}")
     for name, field in fields.items():
         if name not in value and field.default is dataclasses.MISSING:
             raise DdmError(f"{where}: missing key '{name}'; add it")
@@ -68,6 +72,10 @@ def _convert_dataclass(value: Any, kind: type[Any], where: str, readers: Readers
         return kind(**converted)
     except ValueError as error:
         raise DdmError(f"{where}: {error}") from None
+
+
+def _one_line(key: object) -> str:
+    return " ".join(str(key).split())
 
 
 def _expect(condition: bool, value: Any, expected: str, where: str) -> None:  # noqa: ANN401 - YAML decides

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddm_core.channel import dct_matrix, from_blocks, quantisation_table, round_to_8_bits, to_blocks
+from ddm_core.channel import from_coefficients, quantisation_table, round_to_8_bits, to_coefficients
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,8 @@ class P3:
 
     def encrypt(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
         """Return the public part; height and width are multiples of 8."""
-        matrix = dct_matrix().to(images.device)
         table = quantisation_table(self.quality).to(images.device)
-        coefficients = (matrix @ to_blocks(images * 255.0 - 128.0) @ matrix.T / table).round()
+        coefficients = (to_coefficients(images) / table).round()
         public = torch.where(coefficients.abs() <= self.threshold, coefficients, float(self.threshold))
-        public[..., 0, 0] = 0.0
-        return round_to_8_bits((from_blocks(matrix.T @ (public * table) @ matrix) + 128.0) / 255.0)
+        public[..., 0] = 0.0  # the DC
+        return round_to_8_bits(from_coefficients(public * table))

@@ -76,7 +76,9 @@ class KeyedDdmNetworks(nn.Module):
         shape = len(images), self.params.quaternions, height, width
         rotation = quaternions.random_unit(shape, generator).to(images.device)
         hidden = self.hide(images, rotation)
-        received = _random_channel(hidden[:, :1], self.params, generator).expand_as(hidden)
+        # In bf16 the channel's matrix products would be grey levels off.
+        with torch.autocast(images.device.type, enabled=False):
+            received = _random_channel(hidden[:, :1], self.params, generator).expand_as(hidden)
         return hidden, self.reveal(received, rotation)
 
     def _group(self, grid: Tensor) -> Tensor:

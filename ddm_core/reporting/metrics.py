@@ -153,7 +153,8 @@ def build_metrics(
     """Return the content of metrics.json: plain data, accuracies as fractions, PSNR in decibels.
 
     Raises:
-        DdmError: no attacker that counts for the gate applies to an obfuscator.
+        DdmError: no attacker that counts for the gate applies to an obfuscator, or its figures were
+            measured on different weights.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -174,6 +175,7 @@ def _obfuscator_metrics(
     return {
         "method": method,
         "decrypts": utility.decrypts,
+        "weights_sha256": _measured_weights(utility, applicable),
         "attacks": {attacker: _cell_metrics(cell) for attacker, cell in counting.items()},
         "worst_case": _worst_case(utility.obfuscator, counting),
         "controls": {
@@ -189,6 +191,16 @@ def _obfuscator_metrics(
             for channel in sorted(utility.channels, key=_channel_order)
         },
     }
+
+
+def _measured_weights(utility: UtilityResult, applicable: Mapping[str, AttackResult]) -> str:
+    for attacker, cell in applicable.items():
+        if cell.weights_sha256 != utility.weights_sha256:
+            raise DdmError(
+                f"{utility.obfuscator}: attack {attacker} and utility measured different weights; "
+                "measure both again (dvc repro)"
+            )
+    return utility.weights_sha256
 
 
 def _cell_metrics(cell: AttackResult) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
     started: float,
 ) -> AttackResult:
     from ddm_core.attacks.attackers import ATTACK
+    from ddm_core.checkpoints import weights_digest
     from ddm_core.metrics import psnr_db, ssim, wilson_interval
     from ddm_core.seeding import make_deterministic
 
@@ -89,6 +90,7 @@ def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
         n=n,
         psnr_db=psnr,
         ssim=similarity,
+        weights_sha256=weights_digest(model),
         seconds=round(time.perf_counter() - started, 1),
     )
 

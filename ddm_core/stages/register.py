@@ -153,11 +153,16 @@ def _candidate(report: _Report, obfuscator: str, name: str, folder: Path, gate: 
         raise DdmError(f"{report.path}: register.models names '{obfuscator}', which was not measured{hint}")
     if not (folder / WEIGHTS).exists():
         raise DdmError(f"{folder / WEIGHTS}: not found; train the model first (dvc repro)")
+    digest = weights_digest(folder)
+    if digest != evidence.get("weights_sha256"):
+        raise DdmError(
+            f"{report.path}: {obfuscator} was measured with other weights than {folder} holds (dvc repro)"
+        )
     return Candidate(
         name=name,
         obfuscator=obfuscator,
         folder=folder,
-        weights_digest=weights_digest(folder),
+        weights_digest=digest,
         evidence=evidence,
         verdict=judge(evidence, gate),
         chance=report.chance,

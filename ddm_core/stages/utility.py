@@ -35,6 +35,7 @@ def run(
     """
     from ddm_core.attacks.protocol import evaluation_key
     from ddm_core.channel import CHANNELS
+    from ddm_core.checkpoints import weights_digest
     from ddm_core.seeding import make_deterministic
     from ddm_core.stages.recognise import load_recogniser
     from ddm_core.training import device
@@ -53,6 +54,7 @@ def run(
         obfuscator=model.name,
         decrypts=describe(model).decrypts,
         channels={name: _measure(images, encrypted, judge) for name, images in received.items()},
+        weights_sha256=weights_digest(model),
         seconds=round(time.perf_counter() - started, 1),
     )
     with atomic_directory(result) as folder:

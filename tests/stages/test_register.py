@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddm_core.checkpoints import weights_digest
 from ddm_core.errors import DdmError
 from ddm_core.files import write_json
 from ddm_core.gate import CHANNELS
@@ -66,6 +67,10 @@ class Project:
     def register(self, params=KEYED, **measured):
         """Run the stage on `measured` evidence; the registrations by model name."""
         self.metrics["obfuscators"].update(measured)
+        for name, figures in self.metrics["obfuscators"].items():
+            folder = self.folder / "models" / name
+            if (folder / "weights.safetensors").exists() and isinstance(figures, dict):
+                figures.setdefault("weights_sha256", weights_digest(folder))
         write_json(self.folder / "metrics.json", self.metrics)
         result = run(
             params,
@@ -133,8 +138,6 @@ def test_the_record_holds_everything_the_summary_needs(project):
 
 
 def test_a_version_points_to_the_run_that_trained_its_weights(project):
-    from ddm_core.checkpoints import weights_digest
-
     with track_run(name="train/keyed_ddm", params={}) as training:
         training.set_tags({WEIGHTS_TAG: weights_digest(project.folder / "models/keyed_ddm")})
     models = project.register(BOTH)
@@ -257,3 +260,9 @@ def test_a_metrics_file_out_of_shape_is_one_line(project, part):
             registration=project.folder / "registration.json",
         )
     assert "\n" not in str(caught.value)
+
+
+def test_figures_of_other_weights_are_refused(project):
+    with pytest.raises(DdmError, match="keyed_ddm was measured with other weights"):
+        project.register(KEYED, keyed_ddm=evidence() | {"weights_sha256": "ab" * 32})
+    assert project.versions("keyed_ddm") == []

@@ -21,6 +21,7 @@ from ddm_core.results import AttackResult, ChannelUtility, UtilityResult, write_
 from ddm_core.stages import report
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+DIGEST = "cd" * 32
 CHANNELS = ("resize50", "png", "jpeg95", "jpeg85", "jpeg75", "jpeg50", "resize75")
 TRAINED = [name for name, settings in PARAMS.train.items() if settings.method in ("ddm", "keyed_ddm")]
 KEYED = [name for name, settings in PARAMS.train.items() if settings.method == "keyed_ddm"]
@@ -50,6 +51,7 @@ def attack(obfuscator, attacker, top1):
         n=320,
         psnr_db=16.2 if drawn else None,
         ssim=0.31 if drawn else None,
+        weights_sha256=DIGEST,
         seconds=2.0,
     )
 
@@ -74,7 +76,7 @@ def measured(tmp_path):
             write_result(tmp_path / "attacks" / name / attacker / "result.json", cell)
         write_bytes(tmp_path / "attacks" / name / "inversion/pictures.png", png())
         channel = ChannelUtility(33.3, 0.96, 0.9875, (0.95, 0.99), 80)
-        utility = UtilityResult(name, name in TRAINED, dict.fromkeys(CHANNELS, channel), seconds=1.5)
+        utility = UtilityResult(name, name in TRAINED, dict.fromkeys(CHANNELS, channel), DIGEST, seconds=1.5)
         write_result(tmp_path / "utility" / name / "result.json", utility)
         write_bytes(tmp_path / "utility" / name / "pictures.png", png())
     for name in PARAMS.train:
@@ -147,7 +149,7 @@ def test_metrics_follow_the_documented_schema(measured):
     assert provenance["params"] == json.loads(json.dumps(to_dict(PARAMS)))
     assert provenance["versions"]["torch"].startswith("2.")
     cells = 4 * len(PARAMS.train) + len(KEYED) - (len(PARAMS.train) - len(KEYED))
-    assert provenance["seconds"] == 2.0 * cells + 1.5 * len(PARAMS.train)
+    assert provenance["seconds"] == 2.0 * cells + 1.5 * len(PARAMS.train) + 2.0 * len(PARAMS.train)
 
 
 def test_every_key_of_metrics_is_documented(measured):
@@ -306,10 +308,10 @@ def test_an_unreadable_measurement_is_named_and_no_report_is_written(measured, p
 
 def test_a_cell_of_another_obfuscator_or_without_figures_is_refused(measured):
     write_result(measured / "attacks/ddm/clean/result.json", attack("mosaic8", "clean", 0.5))
-    with pytest.raises(DdmError, match=r"ddm/clean\.json: holds mosaic8/clean"):
+    with pytest.raises(DdmError, match=r"ddm/clean/result\.json: holds mosaic8/clean"):
         run(measured)
     write_result(measured / "attacks/ddm/clean/result.json", AttackResult("ddm", "clean", applicable=True))
-    with pytest.raises(DdmError, match=r"ddm/clean\.json: lacks top1"):
+    with pytest.raises(DdmError, match=r"ddm/clean/result\.json: lacks top1"):
         run(measured)
 
 
@@ -362,3 +364,12 @@ def test_the_text_table_of_a_run_names_every_obfuscator_within_110_characters(me
     keyed = next(line for line in lines if line.startswith("keyed_ddm"))
     assert " ".join(keyed.split()) == "keyed_ddm 2.0 2.5 3.0 1.0 3.0 (2.0–4.0) 33.3 33.3 33.3 98.8"  # noqa: RUF001
     assert result_table_markdown(metrics).count("\n| `") == len(PARAMS.train)
+
+
+def test_figures_of_different_weights_are_not_mixed(measured):
+    cell = attack("ddm", "clean", 0.5)
+    write_result(
+        measured / "attacks/ddm/clean/result.json", dataclasses.replace(cell, weights_sha256="ee" * 32)
+    )
+    with pytest.raises(DdmError, match="ddm: attack clean and utility measured different weights"):
+        run(measured)
