@@ -17,9 +17,14 @@ from ddm_core.errors import DdmError
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write `content` to `path` through a temporary file beside it and a rename."""
+    """Write `content` to `path` through a temporary file beside it and a rename.
+
+    What a killed process left behind beside `path` is removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    _remove_leftovers(path)
+    prefix = f".{path.name}.{os.getpid()}."
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -61,7 +66,12 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that takes `path`'s place when the block ends well, and vanishes otherwise.
 
     What a killed process left behind beside `path` is removed first.
+
+    Raises:
+        DdmError: a file stands in the folder's place.
     """
+    if path.is_file():
+        raise DdmError(f"{path}: is a file where a folder is to be written; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
@@ -81,15 +91,19 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    for folder in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        owner = folder.name.removeprefix(f".{path.name}.").split(".")[0]
-        if folder.is_dir() and owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+    for entry in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        owner = entry.name.removeprefix(f".{path.name}.").split(".")[0]
+        if not owner.isdigit():
+            continue
+        ours = int(owner) == os.getpid()
+        if entry.is_dir():
+            if ours or not _alive(int(owner)):  # ours: from a process that had our number before
+                shutil.rmtree(entry, ignore_errors=True)
+        elif not ours and not _alive(int(owner)):  # ours: another thread may be writing it
+            entry.unlink(missing_ok=True)
 
 
 def _alive(process: int) -> bool:
-    if process == os.getpid():
-        return False  # our own name again, from a process that had our number before
     try:
         os.kill(process, 0)
     except ProcessLookupError:

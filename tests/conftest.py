@@ -8,7 +8,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from ddm_core.params import PrepareParams
+from ddm_core.params import AttackParams, DdmParams, KeyedDdmParams, PrepareParams
 from ddm_core.seeding import numpy_generator
 from ddm_core.stages import prepare
 
@@ -57,3 +57,63 @@ def prepared(
     target = tmp_path_factory.mktemp("data") / "prepared"
     prepare.run(prepare_params, raw=photo_folder, prepared=target)
     return target
+
+
+@pytest.fixture(scope="session")
+def ddm_params() -> DdmParams:
+    """The smallest DDM that trains: five fp32 steps of four photos."""
+    return DdmParams(
+        steps=5,
+        batch_size=4,
+        learning_rate=2e-3,
+        warmup_steps=1,
+        discrepancy_weight=0.1,
+        reconstruction_weight=10.0,
+        precision="fp32",
+        threads=1,
+        split="image",
+        seed=0,
+        method="ddm",
+        width=4,
+    )
+
+
+@pytest.fixture(scope="session")
+def keyed_ddm_params() -> KeyedDdmParams:
+    """The smallest keyed DDM that trains: five fp32 steps of four photos."""
+    return KeyedDdmParams(
+        steps=5,
+        batch_size=4,
+        learning_rate=2e-3,
+        warmup_steps=1,
+        discrepancy_weight=0.05,
+        reconstruction_weight=10.0,
+        precision="fp32",
+        threads=1,
+        split="image",
+        seed=0,
+        method="keyed_ddm",
+        quaternions=2,
+        width=8,
+        blocks=1,
+        jpeg_probability=0.4,
+        jpeg_quality_min=70,
+        jpeg_quality_max=97,
+        resize_probability=0.75,
+        resize_scale_min=0.5,
+    )
+
+
+@pytest.fixture(scope="session")
+def attack_params() -> AttackParams:
+    """One epoch, two inversion steps, two encryptions a photo: enough to run every line of an attacker."""
+    return AttackParams(
+        epochs=1,
+        batch_size=8,
+        learning_rate=2e-3,
+        inversion_steps=2,
+        inversion_learning_rate=2e-3,
+        encryptions_per_photo=2,
+        threads=1,
+        seed=0,
+    )
