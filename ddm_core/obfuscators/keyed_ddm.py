@@ -162,8 +162,9 @@ class KeyedDdm:
         """Return x_e under one fresh nonce an image.
 
         Raises:
-            DdmError: a nonce that this key has been used with before.
+            DdmError: a nonce that this key has been used with before, or not one nonce an image.
         """
+        _one_nonce_an_image(images, nonces)
         repeated = len(set(nonces)) < len(nonces) or not self._used.isdisjoint(nonces)
         if repeated:
             raise DdmError("a nonce was used before under this key; draw a fresh one (keys.fresh_nonces)")
@@ -172,14 +173,25 @@ class KeyedDdm:
 
     @torch.no_grad()
     def decrypt(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
-        """Return x_r in [0, 1]; a wrong key gives noise, see keys.check_nonce_tag for a clear error."""
+        """Return x_r in [0, 1]; a wrong key gives noise, see keys.check_nonce_tag for a clear error.
+
+        Raises:
+            DdmError: not one nonce an image.
+        """
+        _one_nonce_an_image(images, nonces)
         return self.networks.reveal(images, self._rotation(images, nonces)).clamp(0.0, 1.0)
 
     def with_key(self, master_key: bytes) -> KeyedDdm:
-        """Return the same networks under another master key."""
-        return KeyedDdm(self.networks, master_key)
+        """Return the same networks under another master key; the nonces of this one stay used."""
+        return self if master_key == self.master_key else KeyedDdm(self.networks, master_key)
 
     def _rotation(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
         height, width = images.shape[-2] // PATCH, images.shape[-1] // PATCH
         count = self.networks.params.quaternions
         return haar_quaternions(self.master_key, nonces, count, height, width).to(images.device)
+
+
+def _one_nonce_an_image(images: Tensor, nonces: Sequence[bytes]) -> None:
+    # One rotation would be spread silently over a whole batch: the nonce reuse that must be impossible.
+    if len(nonces) != len(images):
+        raise DdmError(f"{len(images)} images came with {len(nonces)} nonces; draw one for each image")

@@ -76,10 +76,12 @@ def describe(folder: Path) -> Description:
     if version != FORMAT_VERSION:
         raise DdmError(f"{path}: format version {version}, this code reads {FORMAT_VERSION}; train it again")
     try:
-        channels, image_size, params = content["channels"], content["image_size"], content["params"]
+        channels, image_size, params = int(content["channels"]), int(content["image_size"]), content["params"]
     except KeyError as error:
         raise DdmError(f"{path}: missing key {error}; train the model again") from None
-    return Description(parse_obfuscator(params, str(path)), int(channels), int(image_size))
+    except (TypeError, ValueError) as error:
+        raise DdmError(f"{path}: damaged ({error}); train the model again") from None
+    return Description(parse_obfuscator(params, str(path)), channels, image_size)
 
 
 def build_networks(description: Description) -> nn.Module:

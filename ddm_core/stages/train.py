@@ -90,7 +90,7 @@ def _train(params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model:
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _history_csv(observations))
         test = load_photos(prepared, split="test", by=params.split)
-        pictures = _pictures(model, test.images, params.seed)
+        pictures = _pictures(model, name, test.images, params.seed)
         write_bytes(history / PICTURES, pictures)
         tracked.log_bytes(PICTURES, pictures)
         digest = _digest(model)
@@ -126,7 +126,7 @@ def _history_csv(observations: list[Observation]) -> str:
     return buffer.getvalue()
 
 
-def _pictures(model: Path, images: Tensor, seed: int) -> bytes:
+def _pictures(model: Path, name: str, images: Tensor, seed: int) -> bytes:
     from ddm_core.attacks.protocol import as_float, evaluation_key
     from ddm_core.grids import labelled_grid
     from ddm_core.keys import nonce_stream
@@ -134,7 +134,7 @@ def _pictures(model: Path, images: Tensor, seed: int) -> bytes:
 
     obfuscator = load_obfuscator(model, master_key=evaluation_key(seed, "victim"))
     photos = as_float(images[:: max(1, len(images) // GRID_COLUMNS)][:GRID_COLUMNS])
-    nonces = list(nonce_stream(seed, "train/pictures", len(photos)))
+    nonces = list(nonce_stream(seed, f"{name}/train/pictures", len(photos)))
     hidden = obfuscator.encrypt(photos, nonces)
     rows = {"photo x": photos, "encrypted x_e": hidden}
     if isinstance(obfuscator, DecryptingObfuscator):

@@ -1,0 +1,188 @@
+"""Statistics of the theorem: with fresh nonces x_e says nothing about the photo; with one nonce it does.
+
+Every test has its positive control: the same statistic on encryptions that share one nonce must find the
+dependence, so a pass means that there is nothing to find and not that the test is blind. Seeds are fixed.
+"""
+
+import dataclasses
+
+import numpy
+import pytest
+import torch
+from scipy import stats
+from scipy.spatial.distance import pdist, squareform
+from torch.nn import functional as F
+
+from ddm_core.channel import round_to_8_bits
+from ddm_core.keys import haar_quaternions, nonce_stream
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+from ddm_core.quaternions import multiply
+from ddm_core.seeding import make_deterministic, numpy_generator, torch_generator
+from ddm_core.training import train
+
+KEY = bytes(range(32))
+SIDE = 16  # pixels; a grid of 4 x 4 cells
+CELLS = SIDE // 4
+ALPHA = 0.01  # a fixed seed passes or fails for good; a false alarm at another seed is this rare
+
+
+@pytest.fixture(scope="module", params=["untrained", "briefly trained"])
+def networks(request, keyed_ddm_params):
+    make_deterministic(0, "tests/theorem", threads=1)
+    networks = KeyedDdmNetworks(1, keyed_ddm_params)
+    if request.param == "briefly trained":
+        params = dataclasses.replace(keyed_ddm_params, steps=60, batch_size=16)
+        train(networks, (faces(64, "train") * 255).byte(), params, "tests/theorem", lambda _: None)
+    return networks.eval().requires_grad_(False)
+
+
+def faces(count, name):
+    """Smooth photos [count, 1, 16, 16] that differ in a few degrees of freedom, as aligned faces do."""
+    coarse = torch.rand(count, 1, 3, 3, generator=torch_generator(0, f"tests/theorem/{name}"))
+    return round_to_8_bits(F.interpolate(coarse, (SIDE, SIDE), mode="bilinear", align_corners=True))
+
+
+def photo(kind):
+    ramp = torch.linspace(0, 1, SIDE)
+    pictures = {
+        "constant": torch.full((SIDE, SIDE), 0.5),
+        "black": torch.zeros(SIDE, SIDE),
+        "left to right": ramp.expand(SIDE, SIDE),
+        "top to bottom": ramp.expand(SIDE, SIDE).T,
+        "checkerboard": (torch.arange(SIDE)[:, None] + torch.arange(SIDE)).remainder(2).float(),
+    }
+    return pictures[kind].reshape(1, 1, SIDE, SIDE)
+
+
+def fresh(name, count):
+    return list(nonce_stream(0, f"tests/theorem/{name}", count))
+
+
+def encrypt(networks, images, name):
+    return KeyedDdm(networks, KEY).encrypt(images, fresh(name, len(images)))
+
+
+def encrypt_with_one_nonce(networks, images, name):
+    """The misuse that KeyedDdm refuses, through the networks."""
+    rotation = haar_quaternions(KEY, fresh(name, 1), networks.params.quaternions, CELLS, CELLS)
+    return networks.hide(images, rotation)
+
+
+# The rotated latent is uniform on S3
+
+
+def rotated(networks, images, nonces):
+    rotation = haar_quaternions(KEY, nonces, networks.params.quaternions, CELLS, CELLS)
+    return multiply(rotation, networks.encode(images)).double()
+
+
+def uniform_on_s3(points):
+    """Whether points [n, 4] on S3 pass for independent and uniform: marginals and second moments."""
+    marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)  # density 2/pi sqrt(1 - t^2)
+    smallest = min(stats.kstest(component, marginal.cdf).pvalue for component in points.T)
+    moments = points.T @ points / len(points)
+    # the variance of q_i^2 is 1/16, that of q_i q_j 1/24
+    allowed = 4 * numpy.where(numpy.eye(4), 1 / 4, 24**-0.5) / len(points) ** 0.5
+    return smallest > ALPHA / 4 and bool((abs(moments - numpy.eye(4) / 4) < allowed).all())
+
+
+@pytest.mark.parametrize("kind", ["constant", "black", "left to right", "top to bottom", "checkerboard"])
+def test_rotated_latents_are_uniform_on_the_sphere_whatever_the_photo(networks, kind):
+    images = photo(kind).expand(400, -1, -1, -1)
+    groups = rotated(networks, images, fresh(f"uniform/{kind}", 400)).movedim(2, -1)
+    assert (groups.norm(dim=-1) - 1).abs().max() < 1e-6
+    assert uniform_on_s3(groups.reshape(-1, 4).numpy())
+
+
+def test_each_single_cell_is_uniform_too(networks):
+    groups = rotated(networks, photo("left to right").expand(400, -1, -1, -1), fresh("cells", 400))
+    components = groups.reshape(400, -1).T.numpy()  # one row a component of a cell
+    marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)
+    smallest = min(stats.kstest(component, marginal.cdf).pvalue for component in components)
+    assert smallest > ALPHA / len(components)
+
+
+def test_latents_before_the_rotation_are_not_uniform(networks):
+    latents = networks.encode(faces(400, "latents")).double().movedim(2, -1)
+    assert not uniform_on_s3(latents.reshape(-1, 4).numpy())
+
+
+def test_control_with_one_nonce_rotated_latents_are_not_uniform(networks):
+    images = faces(400, "reuse")
+    assert uniform_on_s3(rotated(networks, images, fresh("many", 400)).movedim(2, -1).reshape(-1, 4).numpy())
+    shared = rotated(networks, images, fresh("one", 1) * 400).movedim(2, -1)
+    assert not uniform_on_s3(shared.reshape(-1, 4).numpy())
+
+
+# x_e is independent of the latent and of the photo
+
+
+def centred_distances(samples):
+    distances = squareform(pdist(samples.flatten(1).double().numpy()))
+    return distances - distances.mean(0) - distances.mean(1)[:, None] + distances.mean()
+
+
+def distance_correlation_p_value(first, second, permutations=199):
+    """Permutation test of Székely, Rizzo and Bakirov's distance covariance (2007): small means dependent.
+
+    The distance correlation divides it by a constant that no permutation changes, so the test is the same.
+    """
+    a, b = centred_distances(first), centred_distances(second)
+    draws = numpy_generator(0, "tests/theorem/permutations")
+    observed = (a * b).sum()
+    orders = [draws.permutation(len(a)) for _ in range(permutations)]
+    at_least = sum((a * b[numpy.ix_(order, order)]).sum() >= observed for order in orders)
+    return (1 + at_least) / (1 + permutations)
+
+
+@pytest.mark.parametrize("behind", ["photo", "latent"])
+def test_hidden_photos_are_independent_of_what_lies_behind(networks, behind):
+    images = faces(200, "dependence")
+    known = images if behind == "photo" else networks.encode(images)
+    assert distance_correlation_p_value(known, encrypt(networks, images, "independent")) > ALPHA
+
+
+@pytest.mark.parametrize("behind", ["photo", "latent"])
+def test_control_with_one_nonce_hidden_photos_depend_on_what_lies_behind(networks, behind):
+    images = faces(200, "dependence")
+    known = images if behind == "photo" else networks.encode(images)
+    hidden = encrypt_with_one_nonce(networks, images, "independent")
+    assert distance_correlation_p_value(known, hidden) < ALPHA
+
+
+# A trained probe
+
+
+def features(hidden):
+    """Pixels and their squares: a probe of means and of variances."""
+    pixels = hidden.flatten(1).double() - 0.5
+    return torch.cat([pixels, pixels.square(), torch.ones(len(pixels), 1).double()], 1)
+
+
+def probe_accuracy(hidden, labels):
+    """Train ridge regression on one half of the encryptions; return its accuracy on the other half."""
+    known, target = features(hidden), labels.double() * 2 - 1
+    train_, test = slice(0, None, 2), slice(1, None, 2)
+    ridge = 10 * torch.eye(known.shape[1]).double()
+    weights = torch.linalg.solve(known[train_].T @ known[train_] + ridge, known[train_].T @ target[train_])
+    return ((known[test] @ weights > 0) == (labels[test] == 1)).double().mean().item()
+
+
+def two_photos(count):
+    """`count` copies, a quarter each in turn: both halves of the probe hold both photos."""
+    labels = torch.arange(count) // 2 % 2
+    return torch.cat([photo("black"), photo("left to right")])[labels], labels
+
+
+def test_a_trained_probe_cannot_tell_two_very_different_photos_apart(networks):
+    images, labels = two_photos(4000)
+    accuracy = probe_accuracy(encrypt(networks, images, "probe"), labels)
+    assert abs(accuracy - 0.5) < 3 * 0.5 / 2000**0.5  # three standard deviations of guessing
+
+
+def test_control_with_one_nonce_the_probe_tells_them_apart_through_noise(networks):
+    images, labels = two_photos(4000)
+    noisy = images + 0.1 * torch.randn(images.shape, generator=torch_generator(0, "tests/theorem/noise"))
+    hidden = encrypt_with_one_nonce(networks, noisy.clamp(0, 1), "probe")
+    assert probe_accuracy(hidden, labels) > 0.99
+    assert abs(probe_accuracy(encrypt(networks, noisy.clamp(0, 1), "noisy"), labels) - 0.5) < 0.034
