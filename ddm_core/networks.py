@@ -150,12 +150,14 @@ class RecognitionNetwork(nn.Module):
 class InversionNetwork(nn.Module):
     """The inversion attacker: a U-Net, plus a dense layer on a coarse view that sees the whole picture.
 
-    Convolutions alone see a neighbourhood; blur and mosaic spread a face over more than that.
+    Convolutions alone see a neighbourhood; blur and mosaic spread a face over more than that. Input is
+    standardised over the batch: P3 leaves little contrast, and an attacker must not fail for that.
     """
 
     def __init__(self, channels: int, width: int = 24) -> None:
         super().__init__()
         self.channels = channels
+        self.standardise = nn.BatchNorm2d(channels)
         self.local = UNet(channels, width, blocks=3)
         self.coarse = nn.Sequential(
             nn.AdaptiveAvgPool2d(16),
@@ -167,8 +169,9 @@ class InversionNetwork(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return rebuilt images [batch, channels, height, width], unbounded."""
-        coarse = self.coarse(hidden).view(-1, self.channels, 16, 16)
-        rebuilt: Tensor = self.local(hidden) + F.interpolate(coarse, hidden.shape[-2:], mode="bilinear")
+        standard = self.standardise(hidden)
+        coarse = self.coarse(standard).view(-1, self.channels, 16, 16)
+        rebuilt: Tensor = self.local(standard) + F.interpolate(coarse, hidden.shape[-2:], mode="bilinear")
         return rebuilt
 
 

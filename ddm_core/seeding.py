@@ -49,6 +49,8 @@ def make_deterministic(seed: int, name: str, threads: int | None = None) -> None
 
     torch.manual_seed(derive_seed(seed, name))
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads uninitialised memory; filling it costs 4 % of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if threads is not None:
         torch.set_num_threads(threads)
