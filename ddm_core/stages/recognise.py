@@ -73,7 +73,7 @@ def load_recogniser(folder: Path, device: str) -> Recogniser:
     description = read_json(folder / DESCRIPTION)
     try:
         network = RecognitionNetwork(description["channels"], description["identities"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, RuntimeError):  # RuntimeError: no such layer size
         raise DdmError(f"{folder / DESCRIPTION}: damaged; run the recognise stage again") from None
     load_weights(network, folder / WEIGHTS)
     return Recogniser(network.to(device).eval(), device)
