@@ -6,6 +6,7 @@ Only light modules are imported here; a verb's own modules are imported when it 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,12 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
     except DdmError as error:
         print(f"ddm: error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own last flush
+        return 1
     except OSError as error:
-        where = error.filename or "a file"
-        print(f"ddm: error: {where}: {error.strerror}; mend it and run again", file=sys.stderr)
+        where, reason = error.filename or "a file", error.strerror or " ".join(str(error).split())
+        print(f"ddm: error: {where}: {reason}; mend it and run again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("ddm: interrupted; nothing half-written was left", file=sys.stderr)

@@ -1,0 +1,84 @@
+"""What an interrupted or killed stage leaves behind, and that the next run goes on from there."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from small_project import change_training, make_project, run, start
+
+STEPS = 100_000  # far more than a test waits for
+DEADLINE_SECONDS = 120
+
+
+@pytest.fixture
+def project(tmp_path, photo_folder):
+    """A project whose photos are prepared and whose training of `ddm` takes hours."""
+    folder = make_project(tmp_path / "project", photo_folder)
+    change_training(folder, steps=STEPS)
+    prepared = run(folder, "dvc", "repro", "prepare")
+    assert prepared.returncode == 0, prepared.stderr
+    return folder
+
+
+def start_and_wait_for_training(project, *command):
+    """Start a command and return it with the progress it showed, once training steps are being made."""
+    process = start(project, *command)
+    shown, deadline = "", time.monotonic() + DEADLINE_SECONDS
+    while not re.search(rf"train ddm: .* [1-9]\d*/{STEPS} ", shown):
+        piece = os.read(process.stderr.fileno(), 4096).decode(errors="replace")
+        shown += piece
+        if not piece or time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"training did not start: {shown[-2000:]}")
+    return process
+
+
+def wait_until_gone(process):
+    """Wait until the system has forgotten a killed process: as long as it knows it, it counts as alive."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while Path(f"/proc/{process}").exists():
+        assert time.monotonic() < deadline, f"process {process} does not end"
+        time.sleep(0.1)
+
+
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def hidden(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def test_ctrl_c_ends_with_status_130_one_line_and_nothing_left(project):
+    process = start_and_wait_for_training(project, "ddm", "train", "ddm")
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.stderr.read().decode()
+    assert process.wait(DEADLINE_SECONDS) == 130
+    assert "Traceback" not in rest
+    after_the_progress_bar = rest.rpartition("\r")[2].splitlines()[1:]
+    assert after_the_progress_bar == ["ddm: interrupted; nothing half-written was left"]
+    assert list((project / "models").iterdir()) == []
+    assert list((project / "results/history").iterdir()) == []
+
+
+def test_a_killed_run_leaves_no_output_and_the_next_one_clears_up_and_finishes(project):
+    process = start_and_wait_for_training(project, "dvc", "repro", "train@ddm")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(DEADLINE_SECONDS)
+    for folder in (project / "models", project / "results/history"):
+        assert visible(folder) == []
+        (leftover,) = hidden(folder)
+        assert re.fullmatch(r"\.ddm\.\d+\.tmp", leftover)
+    wait_until_gone(int(leftover.split(".")[2]))
+
+    change_training(project, steps=4)
+    again = run(project, "dvc", "repro", "train@ddm")
+    assert again.returncode == 0, again.stderr
+    for folder in (project / "models", project / "results/history"):
+        assert visible(folder) == ["ddm"]
+        assert [name for name in hidden(folder) if name.endswith(".tmp")] == []
+    assert (project / "models/ddm/weights.safetensors").exists()
+    assert run(project, "dvc", "status", "train@ddm").stdout.strip() == "Data and pipelines are up to date."
