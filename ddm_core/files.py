@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -9,11 +10,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ddm_core.errors import DdmError
+
+OUTPUT_MARK = ".ddm-output"
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -23,15 +26,15 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    prefix = f".{path.name}.{os.getpid()}."
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # held while we live: tells ours from a dead process's
             os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+            Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -65,21 +68,24 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that takes `path`'s place when the block ends well, and vanishes otherwise.
 
-    What a killed process left behind beside `path` is removed first.
+    Only a folder that was written so before is ever replaced: it holds the file OUTPUT_MARK. What a killed
+    process left behind beside `path` is removed first.
 
     Raises:
-        DdmError: a file stands in the folder's place.
+        DdmError: a file, or a folder of somebody else's, stands in the folder's place.
     """
-    if path.is_file():
-        raise DdmError(f"{path}: is a file where a folder is to be written; move it away")
+    _refuse_foreign(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    lock = os.open(temporary, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held while we live: tells ours from a dead process's
+        temporary.chmod(0o755)
+        (temporary / OUTPUT_MARK).write_text("Written as a whole by ddm, and replaced at its next run.\n")
         yield temporary
         if path.exists():
-            old = path.parent / f".{path.name}.{os.getpid()}.old.tmp"
+            old = temporary.with_suffix(".old.tmp")
             path.replace(old)  # two renames, so that `path` is never half-deleted
             temporary.replace(path)
             shutil.rmtree(old)
@@ -88,29 +94,29 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise DdmError(f"{path}: is a file where a folder is to be written; move it away")
+    if path.is_dir() and not (path / OUTPUT_MARK).exists() and any(path.iterdir()):
+        raise DdmError(f"{path}: holds files that ddm did not write; move them away or name another folder")
 
 
 def _remove_leftovers(path: Path) -> None:
     for entry in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        owner = entry.name.removeprefix(f".{path.name}.").split(".")[0]
-        if not owner.isdigit():
-            continue
-        ours = int(owner) == os.getpid()
-        if entry.is_dir():
-            if ours or not _alive(int(owner)):  # ours: from a process that had our number before
-                shutil.rmtree(entry, ignore_errors=True)
-        elif not ours and not _alive(int(owner)):  # ours: another thread may be writing it
-            entry.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        with suppress(OSError):  # gone meanwhile, or locked by a living process
+            handle = os.open(entry, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+            finally:
+                os.close(handle)
 
 
 def sha256_bytes(content: bytes) -> str:

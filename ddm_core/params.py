@@ -296,6 +296,17 @@ class Params:
     report: ReportParams
     register: RegisterParams
 
+    def __post_init__(self) -> None:
+        for name in self.train:  # names become folder names
+            fits = re.fullmatch(r"[A-Za-z0-9_]+", name) is not None
+            _require(fits, f"train: '{name}' is no name; a name has letters, digits and '_' only")
+        for where, name in [
+            ("report: headline", self.report.headline),
+            *(("register: models", obfuscator) for obfuscator in self.register.models),
+        ]:
+            known = name in self.train
+            _require(known, f"{where}: '{name}' is no obfuscator of train{did_you_mean(name, self.train)}")
+
 
 def load(path: Path) -> Params:
     """Read params.yaml.

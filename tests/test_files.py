@@ -11,6 +11,7 @@ import pytest
 
 from ddm_core.errors import DdmError
 from ddm_core.files import (
+    OUTPUT_MARK,
     atomic_directory,
     read_json,
     sha256_bytes,
@@ -125,7 +126,7 @@ def old(tmp_path):
 
 
 def contents(path):
-    return {entry.name: entry.read_text() for entry in path.iterdir()}
+    return {entry.name: entry.read_text() for entry in path.iterdir() if entry.name != OUTPUT_MARK}
 
 
 def test_a_folder_appears_whole_when_the_block_ends(tmp_path):
@@ -191,7 +192,8 @@ def test_a_running_process_and_other_folders_are_left_alone(old):
     try:
         with atomic_directory(old) as folder:
             (folder / "weights").write_text("new")
-        assert (old.parent / f".model.{process.pid}.tmp" / "weights").read_text() == "half"
+        (half,) = old.parent.glob(".model.*.tmp")
+        assert (half / "weights").read_text() == "half"
     finally:
         kill(process)
     with atomic_directory(old):
@@ -225,3 +227,15 @@ def test_digests_are_sha256(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     expected = hashlib.sha256(content).hexdigest()
     assert sha256_bytes(content) == sha256_file(tmp_path / "file") == expected
+
+
+def test_a_folder_of_somebody_elses_is_never_replaced(tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/to_mother.txt").write_text("Dear mother")
+    with (
+        pytest.raises(DdmError, match="letters: holds files that ddm did not write"),
+        atomic_directory(tmp_path / "letters"),
+    ):
+        pass
+    assert (tmp_path / "letters/to_mother.txt").read_text() == "Dear mother"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["letters"]

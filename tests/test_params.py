@@ -136,6 +136,23 @@ def test_an_obfuscator_without_a_method_is_refused(write, settings_):
     assert "expected a mapping with a key 'method'" in message(write(changed("train/mosaic8", settings_)))
 
 
+def test_a_headline_that_is_no_obfuscator_is_answered_with_the_nearest(write):
+    text = message(write(changed("report/headline", "keyed_dmm")))
+    assert text.endswith("report: headline: 'keyed_dmm' is no obfuscator of train; did you mean 'keyed_ddm'?")
+
+
+def test_registering_what_is_not_trained_is_refused(write):
+    text = message(write(changed("register/models", {"dmm": "ddm"})))
+    assert "register: models: 'dmm' is no obfuscator of train" in text
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "with space"])
+def test_an_obfuscator_name_that_makes_no_folder_name_is_refused(write, name):
+    content = copy.deepcopy(CONTENT)
+    content["train"][name] = {"method": "none"}
+    assert "is no name" in message(write(content))
+
+
 # Types
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +39,6 @@ def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> Recogni
     from ddm_core.seeding import make_deterministic
     from ddm_core.training import device
 
-    started = time.perf_counter()
     train, test = (load_photos(prepared, split=split) for split in ("train", "test"))
     make_deterministic(params.seed, "recognise/clean", params.threads)
     trained = train_recogniser(train.images, train.labels, len(train.identities), params, "clean", device())
@@ -52,7 +50,6 @@ def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> Recogni
         **asdict(result),
         "channels": test.images.shape[1],
         "identities": len(test.identities),
-        "seconds": round(time.perf_counter() - started, 1),
     }
     with atomic_directory(recogniser) as folder:
         save_weights(trained.network, folder / WEIGHTS)

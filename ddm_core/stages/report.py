@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.files import atomic_directory, read_json, write_json, write_text
 from ddm_core.params import Params
 from ddm_core.reporting import csvs
@@ -47,14 +46,8 @@ def run(
     figures are not.
 
     Raises:
-        DdmError: something is missing or unreadable (the message names the file and the command), or the
-            headline is no obfuscator of params.
+        DdmError: something is missing or unreadable; the message names the file and the command.
     """
-    headline = params.report.headline
-    if headline not in params.train:
-        raise DdmError(
-            f"report: headline: '{headline}' is no obfuscator of train{did_you_mean(headline, params.train)}"
-        )
     digest, identities = read_dataset(prepared / "manifest.json")
     cells = read_attacks(attacks, params.train)
     utilities = read_utility(utility, params.train)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ddm_core.errors import DdmError
+from ddm_core.files import OUTPUT_MARK
 from ddm_core.params import FetchParams
 from ddm_core.stages import fetch
 
@@ -13,11 +14,15 @@ ORL = FetchParams("orl")
 
 
 def tree(root):
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and p.name != OUTPUT_MARK
+    }
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != OUTPUT_MARK)
 
 
 def test_orl_lays_400_photos_of_40_people_and_names_the_credit(tmp_path):

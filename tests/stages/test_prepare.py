@@ -15,6 +15,7 @@ from PIL import Image
 from ddm_core.data.manifest import read_manifest
 from ddm_core.data.shards import load_photos
 from ddm_core.errors import DdmError
+from ddm_core.files import OUTPUT_MARK
 from ddm_core.params import FetchParams, PrepareParams
 from ddm_core.stages import fetch, prepare
 
@@ -36,11 +37,15 @@ def raw(photo_folder, tmp_path):
 
 
 def tree(root):
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and p.name != OUTPUT_MARK
+    }
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != OUTPUT_MARK)
 
 
 def test_orl_gives_400_photos_of_40_people_320_for_train_and_80_for_test(tmp_path):

@@ -315,12 +315,6 @@ def test_a_cell_of_another_obfuscator_or_without_figures_is_refused(measured):
         run(measured)
 
 
-def test_an_unknown_headline_is_answered_with_the_nearest_name(measured):
-    wrong = dataclasses.replace(PARAMS, report=dataclasses.replace(PARAMS.report, headline="keyed_dmm"))
-    with pytest.raises(DdmError, match="did you mean 'keyed_ddm'"):
-        run(measured, wrong)
-
-
 def test_a_failed_run_leaves_the_former_report_as_it_was(measured):
     former = run(measured).html.read_bytes()
     (measured / "utility/ddm/pictures.png").write_text("not a picture")
