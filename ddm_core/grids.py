@@ -16,6 +16,15 @@ _LABEL_WIDTH = 190
 _MIN_SIDE = 96  # small pictures are enlarged to this, so that a screen shows them
 
 
+COLUMNS = 8
+
+
+def example_columns(photos: int) -> slice:
+    """Return which of `photos` different photos a grid shows: COLUMNS of them, spread evenly."""
+    step = max(1, photos // COLUMNS)
+    return slice(0, min(photos, step * COLUMNS), step)
+
+
 def labelled_grid(rows: Mapping[str, Tensor]) -> bytes:
     """Return a PNG with one row a label; every value is [columns, channels, height, width] in [0, 1]."""
     first = next(iter(rows.values()))

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from ddm_core.attacks.protocol import as_float
 from ddm_core.attacks.recognition import train_recogniser
 from ddm_core.data.shards import load_photos
 from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound
+from ddm_core.evaluation import as_float
 from ddm_core.networks import Discriminator
 from ddm_core.params import FetchParams, PrepareParams, RecogniseParams
 from ddm_core.seeding import make_deterministic, torch_generator

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddm_core.attacks.protocol import Outcome, Target, as_float, encrypt_test_photos, in_chunks
+from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
 from ddm_core.attacks.recognition import fresh_encryptions
+from ddm_core.evaluation import as_float, in_chunks
 from ddm_core.networks import InversionNetwork, place
 from ddm_core.seeding import torch_generator
 from ddm_core.training import augment, rate_factor

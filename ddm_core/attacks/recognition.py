@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ddm_core.attacks.protocol import Outcome, Target, as_float, encrypt_test_photos, in_chunks
+from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
+from ddm_core.evaluation import as_float, in_chunks
 from ddm_core.keys import nonce_stream
 from ddm_core.networks import RecognitionNetwork, place
 from ddm_core.seeding import torch_generator

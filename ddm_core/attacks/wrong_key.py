@@ -6,15 +6,8 @@ restores the photo, which is why it protects nothing against an attacker with th
 
 from __future__ import annotations
 
-import torch
-
-from ddm_core.attacks.protocol import (
-    Outcome,
-    Target,
-    encrypt_test_photos,
-    evaluation_key,
-    in_chunks,
-)
+from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
+from ddm_core.evaluation import decrypt_photos, evaluation_key
 from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
 
 
@@ -25,12 +18,7 @@ def wrong_key(target: Target) -> Outcome:
     if isinstance(target.victim, KeyedObfuscator):
         other = target.victim.with_key(evaluation_key(target.params.seed, "wrong"))
     encrypted = encrypt_test_photos(target, "wrong_key")
-    decrypted = torch.cat(
-        [
-            other.decrypt(encrypted.hidden[part].to(target.device), encrypted.nonces[part]).cpu()
-            for part in in_chunks(len(encrypted.hidden))
-        ]
-    )
+    decrypted = decrypt_photos(other, encrypted.hidden, encrypted.nonces, target.device)
     return Outcome(
         predictions=target.recogniser.recognise(decrypted),
         labels=encrypted.labels,

@@ -15,8 +15,6 @@ from ddm_core.results import ATTACKERS, CONTROLS, PICTURES, RESULT, AttackResult
 if TYPE_CHECKING:
     from ddm_core.attacks.protocol import Outcome, Target
 
-GRID_COLUMNS = 8
-
 
 def run(
     params: AttackParams,
@@ -79,7 +77,7 @@ def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
     if outcome.reconstructions is not None and outcome.originals is not None:
         psnr = float(psnr_db(outcome.reconstructions, outcome.originals).mean())
         similarity = float(ssim(outcome.reconstructions, outcome.originals).mean())
-        write_bytes(folder / PICTURES, _pictures(outcome))
+        write_bytes(folder / PICTURES, _pictures(outcome, len(target.test.images)))
     return AttackResult(
         obfuscator=model.name,
         attacker=attacker,
@@ -96,8 +94,9 @@ def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
 
 
 def _target(params: AttackParams, prepared: Path, model: Path, recogniser: Path) -> Target:
-    from ddm_core.attacks.protocol import Target, evaluation_key
+    from ddm_core.attacks.protocol import Target
     from ddm_core.data.shards import load_photos
+    from ddm_core.evaluation import evaluation_key
     from ddm_core.stages.recognise import load_recogniser
     from ddm_core.training import device
 
@@ -118,16 +117,15 @@ def _target(params: AttackParams, prepared: Path, model: Path, recogniser: Path)
     )
 
 
-def _pictures(outcome: Outcome) -> bytes:
-    from ddm_core.grids import labelled_grid
+def _pictures(outcome: Outcome, photos: int) -> bytes:
+    from ddm_core.grids import example_columns, labelled_grid
 
     assert outcome.originals is not None
     assert outcome.hidden is not None
     assert outcome.reconstructions is not None
-    step = max(1, len(outcome.originals) // GRID_COLUMNS)
     rows = {
         "photo": outcome.originals,
         "what the attacker sees": outcome.hidden,
         "what it rebuilds": outcome.reconstructions,
     }
-    return labelled_grid({label: images[::step][:GRID_COLUMNS] for label, images in rows.items()})
+    return labelled_grid({label: images[example_columns(photos)] for label, images in rows.items()})

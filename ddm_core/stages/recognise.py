@@ -31,10 +31,10 @@ def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> Recogni
     Raises:
         DdmError: missing data.
     """
-    from ddm_core.attacks.protocol import as_float
     from ddm_core.attacks.recognition import train_recogniser
     from ddm_core.checkpoints import WEIGHTS, save_weights
     from ddm_core.data.shards import load_photos
+    from ddm_core.evaluation import as_float
     from ddm_core.metrics import wilson_interval
     from ddm_core.seeding import make_deterministic
     from ddm_core.training import device

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ddm_core.tracking import TrackedRun
     from ddm_core.training import Observation
 
-GRID_COLUMNS = 8
 HISTORY_COLUMNS = (
     "step",
     "loss",
@@ -127,13 +126,13 @@ def _history_csv(observations: list[Observation]) -> str:
 
 
 def _pictures(model: Path, name: str, images: Tensor, seed: int) -> bytes:
-    from ddm_core.attacks.protocol import as_float, evaluation_key
-    from ddm_core.grids import labelled_grid
+    from ddm_core.evaluation import as_float, evaluation_key
+    from ddm_core.grids import example_columns, labelled_grid
     from ddm_core.keys import nonce_stream
     from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
 
     obfuscator = load_obfuscator(model, master_key=evaluation_key(seed, "victim"))
-    photos = as_float(images[:: max(1, len(images) // GRID_COLUMNS)][:GRID_COLUMNS])
+    photos = as_float(images[example_columns(len(images))])
     nonces = list(nonce_stream(seed, f"{name}/train/pictures", len(photos)))
     hidden = obfuscator.encrypt(photos, nonces)
     rows = {"photo x": photos, "encrypted x_e": hidden}

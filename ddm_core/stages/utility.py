@@ -18,11 +18,9 @@ from ddm_core.results import PICTURES, RESULT, ChannelUtility, UtilityResult, wr
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddm_core.attacks.protocol import Encrypted
     from ddm_core.attacks.recognition import Recogniser
+    from ddm_core.evaluation import Encrypted
     from ddm_core.obfuscators.protocol import Obfuscator
-
-GRID_COLUMNS = 8
 
 
 def run(
@@ -33,9 +31,10 @@ def run(
     Raises:
         DdmError: missing or damaged inputs.
     """
-    from ddm_core.attacks.protocol import evaluation_key
     from ddm_core.channel import CHANNELS
     from ddm_core.checkpoints import weights_digest
+    from ddm_core.data.shards import load_photos
+    from ddm_core.evaluation import encrypt_photos, evaluation_key
     from ddm_core.seeding import make_deterministic
     from ddm_core.stages.recognise import load_recogniser
     from ddm_core.training import device
@@ -45,7 +44,9 @@ def run(
     where = device()
     obfuscator = load_obfuscator(model, master_key=evaluation_key(params.seed, "victim"), device=where)
     judge = load_recogniser(recogniser, where)
-    encrypted = _encrypt(params, prepared, model, obfuscator, where)
+    test = load_photos(prepared, split="test")
+    purpose = f"{model.name}/utility"
+    encrypted = encrypt_photos(obfuscator, test, params.encryptions_per_photo, params.seed, purpose, where)
     received = {
         name: _decrypt(obfuscator, channel(encrypted.hidden), encrypted.nonces, where)
         for name, channel in CHANNELS.items()
@@ -63,37 +64,13 @@ def run(
     return measured
 
 
-def _encrypt(
-    params: UtilityParams, prepared: Path, model: Path, obfuscator: Obfuscator, where: str
-) -> Encrypted:
-    import torch
-
-    from ddm_core.attacks.protocol import Encrypted, as_float, in_chunks
-    from ddm_core.data.shards import load_photos
-    from ddm_core.keys import nonce_stream
-
-    test = load_photos(prepared, split="test")
-    repeats = params.encryptions_per_photo if describe(model).keyed else 1
-    photos = as_float(test.images).repeat(repeats, 1, 1, 1)
-    nonces = list(nonce_stream(params.seed, f"{model.name}/utility", len(photos)))
-    parts = [
-        obfuscator.encrypt(photos[part].to(where), nonces[part]).cpu() for part in in_chunks(len(photos))
-    ]
-    return Encrypted(torch.cat(parts), photos, test.labels.repeat(repeats), nonces)
-
-
 def _decrypt(obfuscator: Obfuscator, images: Tensor, nonces: Sequence[bytes], where: str) -> Tensor:
-    import torch
-
-    from ddm_core.attacks.protocol import in_chunks
+    from ddm_core.evaluation import decrypt_photos
     from ddm_core.obfuscators.protocol import DecryptingObfuscator
 
     if not isinstance(obfuscator, DecryptingObfuscator):
         return images
-    parts = [
-        obfuscator.decrypt(images[part].to(where), nonces[part]).cpu() for part in in_chunks(len(images))
-    ]
-    return torch.cat(parts)
+    return decrypt_photos(obfuscator, images, nonces, where)
 
 
 def _measure(received: Tensor, encrypted: Encrypted, judge: Recogniser) -> ChannelUtility:
@@ -116,8 +93,8 @@ def _pictures(
     received: dict[str, Tensor],
     where: str,
 ) -> bytes:
-    from ddm_core.attacks.protocol import evaluation_key
-    from ddm_core.grids import labelled_grid
+    from ddm_core.evaluation import evaluation_key
+    from ddm_core.grids import example_columns, labelled_grid
     from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
 
     rows = {"photo x": encrypted.originals, "obfuscated x_e": encrypted.hidden}
@@ -128,5 +105,4 @@ def _pictures(
         rows["wrong key"] = _decrypt(wrong, encrypted.hidden, encrypted.nonces, where)
     if isinstance(obfuscator, DecryptingObfuscator):
         rows |= {"after JPEG 75": received["jpeg75"], "after half-size": received["resize50"]}
-    step = max(1, len(encrypted.originals) // GRID_COLUMNS)
-    return labelled_grid({label: images[::step][:GRID_COLUMNS] for label, images in rows.items()})
+    return labelled_grid({label: images[example_columns(encrypted.photos)] for label, images in rows.items()})

@@ -7,9 +7,10 @@ import torch
 
 from ddm_core.attacks.attackers import ATTACK
 from ddm_core.attacks.inversion import train_inversion
-from ddm_core.attacks.protocol import CHUNK, Target, as_float, encrypt_test_photos, evaluation_key, in_chunks
+from ddm_core.attacks.protocol import Target, encrypt_test_photos
 from ddm_core.attacks.recognition import train_recogniser
 from ddm_core.data.shards import PhotoSet
+from ddm_core.evaluation import CHUNK, as_float, evaluation_key, in_chunks
 from ddm_core.keys import KEY_BYTES
 from ddm_core.metrics import psnr_db, wilson_interval
 from ddm_core.obfuscators.classical import Identity, Mosaic

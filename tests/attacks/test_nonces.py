@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from ddm_core.attacks.protocol import evaluation_key
 from ddm_core.checkpoints import WEIGHTS, save_weights
+from ddm_core.evaluation import evaluation_key
 from ddm_core.files import write_json
 from ddm_core.networks import RecognitionNetwork
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm

@@ -41,7 +41,6 @@ WITHOUT_INFLUENCE_ON = {
         (stage, "ddm_core.discrepancy"): "training.py's loss; this stage takes other parts of training.py"
         for stage in ("recognise", "attack", "utility")
     },
-    ("train", "ddm_core.attacks.protocol"): "the key of the pictures",
     ("recognise", "ddm_core.keys"): "the photos are clean, nothing is encrypted",
     ("recognise", "ddm_core.obfuscators.protocol"): "the photos are clean, nothing is encrypted",
     ("register", "ddm_core.obfuscators.store"): "packs the model's folder as it is",

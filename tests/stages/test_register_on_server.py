@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddm_core.checkpoints import weights_digest
 from ddm_core.files import write_json
 from ddm_core.gate import CHANNELS
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
@@ -71,6 +72,7 @@ def test_runs_models_and_aliases_live_on_the_server_and_nothing_in_the_project(s
     cell = {"top1": 0.03, "ci95": [0.02, 0.05], "n": 1280}
     evidence = {
         "decrypts": True,
+        "weights_sha256": weights_digest(project / "models/keyed_ddm"),
         "attacks": dict.fromkeys(PARAMS.register.gate.attackers, cell),
         "worst_case": {"attacker": "retrained", **cell},
         "utility": {channel: {"psnr_db": 33.0, "recognition_top1": 0.99} for channel in CHANNELS},
