@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_file, write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 CONFIGURATION = "obfuscator.json"
 WEIGHTS = "weights.safetensors"

@@ -162,6 +162,7 @@ class KeyedDdmParams(OptimisationParams):
     jpeg_quality_max: int
     resize_probability: float
     resize_scale_min: float
+    noise_deviation: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -172,6 +173,7 @@ class KeyedDdmParams(OptimisationParams):
             "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
         )
         _require(0.25 <= self.resize_scale_min <= 1, "resize_scale_min must lie in [0.25, 1]")
+        _require(0 <= self.noise_deviation <= 0.1, "noise_deviation must lie in [0, 0.1]")
         for name in ("jpeg_probability", "resize_probability"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} is {value}; it must lie in [0, 1]")

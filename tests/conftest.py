@@ -101,6 +101,7 @@ def keyed_ddm_params() -> KeyedDdmParams:
         jpeg_quality_max=97,
         resize_probability=0.75,
         resize_scale_min=0.5,
+        noise_deviation=0.004,
     )
 
 

@@ -61,7 +61,9 @@ def test_another_name_is_another_training(params, photos):
 
 
 def test_training_brings_the_restored_photo_nearer_to_the_original(params, photos):
-    longer = dataclasses.replace(params, steps=150, batch_size=8)
+    # Without JPEG and resizing in between: which of them the last batch met would decide otherwise.
+    calm = {"jpeg_probability": 0.0, "resize_probability": 0.0} if params.method == "keyed_ddm" else {}
+    longer = dataclasses.replace(params, steps=150, batch_size=8, **calm)
     _, history = trained(longer, photos)
     assert [line.step for line in history] == [25, 50, 75, 100, 125, 150]
     assert history[-1].reconstruction_l1 < history[0].reconstruction_l1

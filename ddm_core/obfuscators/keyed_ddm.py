@@ -98,7 +98,8 @@ def _random_channel(hidden: Tensor, params: KeyedDdmParams, generator: torch.Gen
             # squared: the smallest sizes are the hardest and come most often
             params.resize_scale_min + which**2 * (1 - params.resize_scale_min),
         )
-    return hidden
+    noise = torch.randn(hidden.shape, generator=generator).to(hidden.device)
+    return round_to_8_bits(hidden + params.noise_deviation * noise)
 
 
 def _start_as_transform_code(networks: KeyedDdmNetworks) -> None:
