@@ -133,7 +133,7 @@ class RecognitionNetwork(nn.Module):
             ]
             inputs = outputs
         self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(0.3)
+        self.dropout = nn.Dropout(0.1)
         self.pool = nn.AdaptiveAvgPool2d(4)
         self.classify = nn.Linear(16 * widths[-1], identities)
 

@@ -118,7 +118,12 @@ def _context(
         "keyless": keyless,
         "controls": [name for name in settings if wording.is_discrepancy_control(settings[name])],
         "reasons": sorted(
-            {why for entry in obfuscators.values() for why in entry["not_applicable"].values()}
+            {
+                why
+                for entry in obfuscators.values()
+                for attacker, why in entry["not_applicable"].items()
+                if attacker in ATTACKERS
+            }
         ),
         "grids": _in_order([p for p in pictures if p.attacker is None], shown_first),
         "reconstructions": _in_order([p for p in pictures if p.attacker is not None], shown_first),

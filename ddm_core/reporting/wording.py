@@ -23,7 +23,8 @@ ATTACKER_NOTES = {
     "For keyed methods those were made under other keys and other nonces.",
     "inversion": "A network trained on pairs of obfuscated and original photos to undo the obfuscation. "
     "The recogniser then looks at what it draws.",
-    "wrong_key": "Decrypts with a key of the attacker's own choosing, then runs the recogniser.",
+    "wrong_key": "Decrypts with a key of the attacker's own choosing, then runs the recogniser. "
+    "A method without a key is simply decrypted.",
     "nonce_reuse": "A deliberate misuse: every photo encrypted under one and the same nonce, "
     "then the retrained attacker.",
 }
