@@ -56,7 +56,7 @@ def _cells(name: str, entry: Mapping[str, Any], unstarred: str) -> list[str]:
     attacks, worst, utility = entry["attacks"], entry["worst_case"], entry["utility"]
     star = unstarred if entry["decrypts"] else "*"
     return [
-        name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + "…",
+        _fit(name),
         *(percent(attacks[attacker]["top1"]) if attacker in attacks else ABSENT for attacker in ATTACKERS),
         f"{percent(worst['top1'])} ({interval(worst['ci95'])})",
         *(
@@ -89,4 +89,14 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
     ]
     if not all(entry["decrypts"] for entry in metrics["obfuscators"].values()):
         notes.append("* cannot be decrypted: measured on the obfuscated photo itself.")
+    for name, entry in metrics["obfuscators"].items():
+        if cell := entry["controls"].get("nonce_reuse"):
+            right = f"{percent(cell['top1'])} % ({interval(cell['ci95'])})"
+            notes.append(
+                f"{_fit(name)} misused, one nonce for all photos: the retrained attacker names {right}."
+            )
     return notes
+
+
+def _fit(name: str) -> str:
+    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 1] + "…"

@@ -19,6 +19,7 @@ def entry(
     return {
         "decrypts": decrypts,
         "attacks": dict.fromkeys(attackers, cell),
+        "controls": {"nonce_reuse": cell} if decrypts else {},
         "worst_case": {"attacker": attackers[0], "top1": top1, "ci95": [top1, top1]},
         "utility": dict.fromkeys(CHANNELS, channel),
     }
@@ -54,6 +55,13 @@ def test_the_footnote_about_decryption_stands_only_where_it_is_needed():
 def test_the_chance_level_is_said_under_the_table():
     assert "Guessing gives 2.5 %" in result_table(metrics(keyed=entry()))
     assert "Guessing gives 2.5 %" in result_table_markdown(metrics(keyed=entry()))
+
+
+def test_the_price_of_a_reused_nonce_is_said_under_the_table():
+    line = "keyed misused, one nonce for all photos: the retrained attacker names 97.5 % (97.5–97.5)."  # noqa: RUF001
+    assert line in result_table(metrics(keyed=entry(0.975)))
+    assert line in result_table_markdown(metrics(keyed=entry(0.975)))
+    assert "misused" not in result_table(metrics(mosaic=entry(decrypts=False)))
 
 
 def test_every_markdown_row_has_as_many_cells_as_the_heading():
