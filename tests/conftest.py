@@ -118,3 +118,16 @@ def attack_params() -> AttackParams:
         threads=1,
         seed=0,
     )
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An mlflow.db with tables only: making them takes a second or two each time."""
+    from ddm_core.tracking import connect  # here, because mlflow is slow to import
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        connect()
+    return folder / "mlflow.db"

@@ -12,17 +12,6 @@ from ddm_core.tracking import WEIGHTS_TAG, DatasetReference, connect, find_train
 from ddm_core.tracking_address import DEFAULT_URI, mask, shown_uri, tracking_uri, ui_command
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """An mlflow.db with tables only: making them takes a second or two each time."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.chdir(folder)
-        connect()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch, empty_store):
     folder = tmp_path / "my project, æøå"

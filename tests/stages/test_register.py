@@ -39,16 +39,6 @@ def evidence(worst=0.03, psnr=33.0):
     }
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.chdir(folder)
-        connect()
-    return folder / "mlflow.db"
-
-
 @dataclasses.dataclass
 class Project:
     folder: Path
