@@ -110,6 +110,7 @@ def _add_user_verbs(verbs: Verbs) -> None:
     summary.set_defaults(run=_summary)
     _path(summary, "--report", "reports", "folder of the report")
     _path(summary, "--registration", "results/registration.json", "what the register stage wrote")
+    summary.add_argument("--markdown", action="store_true", help="the result table alone, as Markdown")
 
     key = verbs.add_parser("key", help="make a master key")
     key_verbs = key.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -239,10 +240,14 @@ def _register(options: argparse.Namespace) -> None:
 
 def _summary(options: argparse.Namespace) -> None:
     from ddm_core.files import read_json
-    from ddm_core.reporting.table import result_table
+    from ddm_core.reporting.table import result_table, result_table_markdown
     from ddm_core.stages.register import summarise
 
-    print(result_table(read_json(options.report / "metrics.json")))
+    metrics = read_json(options.report / "metrics.json")
+    if options.markdown:
+        print(result_table_markdown(metrics))
+        return
+    print(result_table(metrics))
     print(f"\nReport: {(options.report / 'report.html').resolve()}")
     print(summarise(options.registration))
 

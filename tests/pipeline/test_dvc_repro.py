@@ -10,7 +10,7 @@ import sqlite3
 import sys
 
 import pytest
-from small_project import ATTACKERS, OBFUSCATORS, change_training, git, make_project, read_yaml, run
+from small_project import ATTACKERS, CHECKOUT, OBFUSCATORS, change_training, git, make_project, read_yaml, run
 
 from ddm_core.results import CHANNELS
 
@@ -215,3 +215,11 @@ def test_another_run_with_the_same_settings_gives_the_same_bits(finished, first_
     first, second = measurements(finished), measurements(other)
     assert "models/keyed_ddm/weights.safetensors" in first
     assert [name for name in first | second if first.get(name) != second.get(name)] == []
+
+
+def test_the_summary_as_markdown_has_the_form_of_the_table_in_the_readme(finished):
+    told = run(finished, "ddm", "summary", "--markdown")
+    assert told.returncode == 0, told.stderr
+    heading, rule, *rows = told.stdout.splitlines()
+    assert f"{heading}\n{rule}\n" in (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert [row.split(" | ")[0] for row in rows if row.startswith("|")] == ["| `ddm`", "| `keyed_ddm`"]
