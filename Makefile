@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint setup ui lock clean
+.PHONY: help run test lint setup ui image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,20 @@ lint: $(READY) ## check style, format and types
 
 ui: $(READY) ## open the MLflow user interface on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+# BASE_IMAGE and TORCH_INDEX_URL (empty: as pip is configured) reach the build from the environment or the command
+# line; the Dockerfile has their defaults. IMAGE_BUILD_OPTIONS holds further options of the build command.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' ddm_core/__init__.py)
+IMAGE ?= localhost/ddm-pipeline:$(VERSION)
+
+image: ## build the container image with docker or podman
+	@engine=$$(for engine in docker podman; do $$engine info >/dev/null 2>&1 && echo $$engine && break; done); \
+	if [ -z "$$engine" ]; then \
+	  echo "make image: neither docker nor podman answers; install one of them, or start the docker service" >&2; exit 1; \
+	fi; \
+	DOCKER_BUILDKIT=1 $$engine build $(IMAGE_BUILD_OPTIONS) --tag $(IMAGE) --build-arg BASE_IMAGE \
+	  --build-arg TORCH_INDEX_URL --build-arg VERSION=$(VERSION) \
+	  --build-arg COMMIT="$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown)" .
 
 lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra development --python $(PYTHON) --no-header --no-annotate \
