@@ -16,6 +16,7 @@ from ddm_core import __version__, console
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import ObfuscatorParams, Params, load
 from ddm_core.results import ATTACKERS, CONTROLS
+from pipelines.cli import add_verbs as add_pipeline_verbs
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_stages(verbs)
     _add_result_stages(verbs)
     _add_user_verbs(verbs)
+    add_pipeline_verbs(verbs)
     return parser
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,43 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def joined(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield a temporary folder with the content of all `folders`, which vanishes after the block.
+
+    Raises:
+        DdmError: two of them hold the same file.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        whole = Path(temporary)
+        for folder in folders:
+            _copy_into(folder, whole)
+        yield whole
+
+
+def join_folders(folders: Iterable[Path], whole: Path) -> None:
+    """Write the content of all `folders` into the folder `whole`, at once.
+
+    Raises:
+        DdmError: two of them hold the same file, or `whole` is somebody else's.
+    """
+    with atomic_directory(whole) as temporary:
+        for folder in folders:
+            _copy_into(folder, temporary)
+
+
+def _copy_into(folder: Path, whole: Path) -> None:
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        relative = file.relative_to(folder)
+        if relative == Path(OUTPUT_MARK):  # speaks of the folder itself
+            continue
+        target = whole / relative
+        if target.exists():
+            raise DdmError(f"{file}: another folder holds {relative} too; results must not share a name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+
+
 def _refuse_foreign(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise DdmError(f"{path}: is a file where a folder is to be written; move it away")
@@ -105,8 +142,17 @@ def _refuse_foreign(path: Path) -> None:
         raise DdmError(f"{path}: holds files that ddm did not write; move them away or name another folder")
 
 
+def remove_leftovers_below(folder: Path) -> None:
+    """Remove what killed processes left half-written anywhere below `folder`."""
+    _remove_unlocked(folder.rglob(".*.tmp"))
+
+
 def _remove_leftovers(path: Path) -> None:
-    for entry in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    _remove_unlocked(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+
+
+def _remove_unlocked(entries: Iterable[Path]) -> None:
+    for entry in list(entries):
         with suppress(OSError):  # gone meanwhile, or locked by a living process
             handle = os.open(entry, os.O_RDONLY)
             try:

@@ -131,6 +131,18 @@ def track_run(
         client.set_terminated(run_id, "FINISHED")
 
 
+def record_failure(name: str, tags: Mapping[str, str], experiment: str = EXPERIMENT) -> None:
+    """Add a run that only says that something failed.
+
+    Raises:
+        DdmError: MLflow cannot be reached or refuses.
+    """
+    client = connect()
+    with explained():
+        run = client.create_run(experiment_id(client, experiment), tags={"mlflow.runName": name, **tags})
+        client.set_terminated(run.info.run_id, "FAILED")
+
+
 def find_training_run(weights_digest: str, experiment: str = EXPERIMENT) -> str | None:
     """Return the id of the latest run that tagged itself with these weights (SHA-256), or `None`."""
     client = connect()
@@ -172,13 +184,28 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     place = (Path.cwd() / "mlartifacts").as_uri() if is_default() else None
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=place))
+        return _create_experiment(client, name, place)
     if place and found.artifact_location != place:
         raise DdmError(
             f"mlflow.db keeps its artifacts in {found.artifact_location}, not in this folder; move the"
             " project back, or move mlflow.db and mlartifacts/ away to start anew"
         )
     return str(found.experiment_id)
+
+
+def _create_experiment(client: MlflowClient, name: str, place: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, artifact_location=place))
+    except MlflowException as error:
+        # Trainings that run side by side all find it missing, and one of them is first.
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -28,8 +29,9 @@ def provenance(params: Params, dataset_digest: str, seconds: float, checkout: Pa
 
 
 def read_commit(checkout: Path) -> tuple[str, bool | None]:
-    """Return the commit and whether tracked files differ from it; ("unknown", None) outside git.
+    """Return the commit and whether tracked files differ from it.
 
+    Outside git it is the commit that a container image was built from (DDM_COMMIT), or ("unknown", None).
     dvc.lock does not count as a difference: DVC rewrites it while the stages run.
     """
     commit = _git(checkout, "rev-parse", "HEAD")
@@ -37,7 +39,8 @@ def read_commit(checkout: Path) -> tuple[str, bool | None]:
         checkout, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)dvc.lock"
     )
     if commit is None or changes is None:
-        return UNKNOWN, None
+        built_from = os.environ.get("DDM_COMMIT", "")
+        return (built_from, False) if built_from else (UNKNOWN, None)
     return commit, changes != ""
 
 

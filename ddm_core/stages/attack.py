@@ -25,8 +25,9 @@ def run(
     recogniser: Path,
     result: Path,
 ) -> AttackResult:
-    """Attack the obfuscator in the folder `model`; write `result`/result.json, and pictures.png if any.
+    """Attack the obfuscator in the folder `model`; write the folder `result` at once.
 
+    It gets result.json, and where the attack applies confusion.json and perhaps pictures.png.
     The obfuscator's name is the folder's name.
 
     Raises:
@@ -66,12 +67,15 @@ def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
 ) -> AttackResult:
     from ddm_core.attacks.attackers import ATTACK
     from ddm_core.checkpoints import weights_digest
+    from ddm_core.confusion import write_confusion
     from ddm_core.metrics import psnr_db, ssim, wilson_interval
     from ddm_core.seeding import make_deterministic
 
     make_deterministic(params.seed, f"attack/{model.name}/{attacker}", params.threads)
     target = _target(params, prepared, model, recogniser)
     outcome = ATTACK[attacker](target)
+    labels, predictions = outcome.labels.tolist(), outcome.predictions.tolist()
+    write_confusion(folder, target.test.identities, labels, predictions)
     right, n = int((outcome.predictions == outcome.labels).sum()), len(outcome.labels)
     psnr = similarity = None
     if outcome.reconstructions is not None and outcome.originals is not None:

@@ -26,13 +26,14 @@ class RecogniseResult:
 
 
 def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> RecogniseResult:
-    """Train on the clean train photos; write weights.safetensors and recogniser.json, at once.
+    """Train on the clean train photos; write weights.safetensors, recogniser.json, confusion.json, at once.
 
     Raises:
         DdmError: missing data.
     """
     from ddm_core.attacks.recognition import train_recogniser
     from ddm_core.checkpoints import WEIGHTS, save_weights
+    from ddm_core.confusion import write_confusion
     from ddm_core.data.shards import load_photos
     from ddm_core.evaluation import as_float
     from ddm_core.metrics import wilson_interval
@@ -42,7 +43,8 @@ def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> Recogni
     train, test = (load_photos(prepared, split=split) for split in ("train", "test"))
     make_deterministic(params.seed, "recognise/clean", params.threads)
     trained = train_recogniser(train.images, train.labels, len(train.identities), params, "clean", device())
-    right = int((trained.recognise(as_float(test.images)) == test.labels).sum())
+    predictions = trained.recognise(as_float(test.images))
+    right = int((predictions == test.labels).sum())
     result = RecogniseResult(
         right / len(test.labels), wilson_interval(right, len(test.labels)), len(test.labels)
     )
@@ -54,6 +56,7 @@ def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> Recogni
     with atomic_directory(recogniser) as folder:
         save_weights(trained.network, folder / WEIGHTS)
         write_json(folder / DESCRIPTION, description)
+        write_confusion(folder, test.identities, test.labels.tolist(), predictions.tolist())
     return result
 
 

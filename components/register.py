@@ -1,0 +1,36 @@
+"""Component register: the gate; only models that survived every attack become champion."""
+
+from kfp.dsl import Artifact, Input, Markdown, Metrics, Model, Output, component
+
+from components.image import IMAGE
+
+
+@component(base_image=IMAGE, install_kfp_package=False)
+def register(
+    params: dict,
+    evidence: Input[Artifact],
+    models: Input[list[Model]],
+    registration: Output[Artifact],
+    verdict: Output[Markdown],
+    checks: Output[Metrics],
+) -> None:
+    """Judge, register and promote the models that the parameters name."""
+    from pathlib import Path
+
+    from ddm_core.artifacts import standings
+    from ddm_core.console import registered
+    from ddm_core.files import joined, write_text
+    from ddm_core.params import RegisterParams
+    from ddm_core.stages import register
+    from ddm_core.strict import parse
+
+    with joined(Path(model.path) for model in models) as folder:
+        result = register.run(
+            parse(params, RegisterParams, "register"),
+            metrics=Path(evidence.path) / "metrics.json",
+            models=folder,
+            registration=Path(registration.path),
+        )
+    write_text(Path(verdict.path), registered(result))
+    registration.metadata.update(standings(result))
+    checks.metadata.update(standings(result))

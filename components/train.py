@@ -1,0 +1,27 @@
+"""Component train: one obfuscator of the parameters' `train` list."""
+
+from kfp.dsl import Artifact, Dataset, Input, Model, Output, component
+
+from components.image import IMAGE
+
+
+@component(base_image=IMAGE, install_kfp_package=False)
+def train(
+    obfuscator: dict, prepared: Input[Dataset], model: Output[Model], history: Output[Artifact]
+) -> None:
+    """Train one obfuscator; `model` and `history` get a folder of its name."""
+    from pathlib import Path
+
+    from ddm_core.artifacts import facts
+    from ddm_core.params import parse_obfuscator
+    from ddm_core.stages import train
+
+    name = obfuscator.pop("name")
+    result = train.run(
+        parse_obfuscator(obfuscator, f"train: {name}"),
+        name=name,
+        prepared=Path(prepared.path),
+        model=Path(model.path) / name,
+        history=Path(history.path) / name,
+    )
+    model.metadata.update(facts(result), obfuscator=name, method=obfuscator["method"])

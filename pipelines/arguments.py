@@ -1,0 +1,68 @@
+"""A run's settings: params.yaml, and what a file or the command line changes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ddm_core.arguments import LOOPED
+from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.params import Params, parse_params, read_yaml
+
+
+def load_params(params: Path, overrides: Path | None = None, settings: Sequence[str] = ()) -> Params:
+    """Read params.yaml, then change what the file `overrides` and the `settings` (`section.key=value`) name.
+
+    An override of a mapping changes the keys that it names and keeps the others; `train: {mosaic8: null}`
+    leaves an obfuscator out.
+
+    Raises:
+        DdmError: a file is missing or malformed; an unknown name, with the nearest known one; a wrong type.
+    """
+    content, where = read_yaml(params), str(params)
+    parse_params(content, where)  # so that a later message speaks of what was changed
+    changes = [(str(overrides), read_yaml(overrides))] if overrides else []
+    changes += [(f"--param {setting}", _parse_setting(setting)) for setting in settings]
+    for where, change in changes:
+        _refuse_unknown_obfuscators(content, change, where)
+        content = _merge(content, change)
+        parse_params(content, where)
+    return parse_params(content, where)
+
+
+def _parse_setting(setting: str) -> Any:  # noqa: ANN401 - YAML decides
+    path, equals, text = setting.partition("=")
+    if not equals or not all(path.split(".")):
+        raise DdmError(f"--param {setting}: expected SECTION.KEY=VALUE, such as attack.epochs=10")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise DdmError(f"--param {setting}: '{text}' is no YAML value; quote it") from None
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value
+
+
+def _refuse_unknown_obfuscators(base: Any, change: Any, where: str) -> None:  # noqa: ANN401 - YAML decides
+    """Settings for a name that is not there are a misspelling, unless they say how to obfuscate."""
+    if not isinstance(change, dict) or not isinstance(change.get(LOOPED), dict):
+        return
+    for name, settings in change[LOOPED].items():
+        if name not in base[LOOPED] and not (isinstance(settings, dict) and "method" in settings):
+            hint = did_you_mean(str(name), base[LOOPED])
+            raise DdmError(f"{where}: '{name}' is no obfuscator of {LOOPED}{hint}")
+
+
+def _merge(base: Any, change: Any) -> Any:  # noqa: ANN401 - YAML decides
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return change
+    merged = dict(base)
+    for name, value in change.items():
+        if value is None and isinstance(merged.get(name), dict):
+            del merged[name]
+        else:
+            merged[name] = _merge(merged.get(name), value)
+    return merged

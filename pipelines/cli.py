@@ -1,0 +1,84 @@
+"""`ddm pipeline VERB`: parses, calls one function, prints its result. A verb imports kfp when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+from pipelines.options import add_compile_options, add_parameter_options, read_parameters
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+SMALL = Path(__file__).with_name("small.yaml")
+
+
+def add_verbs(verbs: Verbs) -> None:
+    """Add the verb `pipeline` and its own verbs to a command line."""
+    parser = verbs.add_parser("pipeline", help="the Kubeflow pipeline: compile, run here, submit, watch")
+    inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_compile(inner)
+    _add_components(inner)
+    _add_run(inner)
+
+
+def _add_compile(verbs: Verbs) -> None:
+    parser = verbs.add_parser("compile", help="write the pipeline's YAML, for any KFP 2.x")
+    parser.set_defaults(run=_compile)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="file to write")
+    add_parameter_options(parser)
+    add_compile_options(parser)
+
+
+def _add_components(verbs: Verbs) -> None:
+    parser = verbs.add_parser("components", help="write every component's YAML, for other pipelines")
+    parser.set_defaults(run=_components)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="folder to write to")
+    parser.add_argument("--image", metavar="REF", help="container image, pinned by digest")
+
+
+def _add_run(verbs: Verbs) -> None:
+    parser = verbs.add_parser("run", help="run the whole graph on this machine")
+    parser.set_defaults(run=_run)
+    parser.add_argument("--local", action="store_true", required=True, help="without a cluster")
+    parser.add_argument("--runner", choices=("subprocess", "docker"), default="subprocess")
+    parser.add_argument("--image", metavar="REF", help="for --runner docker (what make image builds)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("build/local"), metavar="PATH", help="folder (build/local)"
+    )
+    add_parameter_options(parser, SMALL)
+
+
+def _compile(options: argparse.Namespace) -> None:
+    from pipelines.compile import compile_pipeline
+
+    compile_pipeline(
+        read_parameters(options),
+        options.output,
+        image=options.image,
+        gpus=options.gpu,
+        resources=options.resources,
+    )
+    print(f"{options.output} is written")
+
+
+def _components(options: argparse.Namespace) -> None:
+    from pipelines.compile import compile_components
+
+    for path in compile_components(options.output, image=options.image):
+        print(path)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from ddm_core.files import read_json
+    from ddm_core.reporting.table import result_table
+    from pipelines.local import run_locally
+
+    params = read_parameters(options)
+    result = run_locally(params, options.output, runner=options.runner, image=options.image)
+    print(result_table(read_json(result.metrics)))
+    print(f"\n{result.tasks} tasks, {result.cached} of them from an earlier run", file=sys.stderr)
+    print(f"Report: {result.report.resolve()}")
+    for model in read_json(result.registration)["models"]:
+        print(f"{model['name']} version {model['version']}: {model['reason']}")

@@ -1,0 +1,133 @@
+"""The graph: fetch, prepare, train and attack every obfuscator, report, register; one for every runner."""
+
+from typing import Any
+
+from kfp import dsl, kubernetes
+from kfp.dsl.base_component import BaseComponent
+
+from components.attack import attack as attack_component
+from components.fetch import fetch as fetch_component
+from components.join import join as join_component
+from components.notify import notify as notify_component
+from components.prepare import prepare as prepare_component
+from components.recognise import recognise as recognise_component
+from components.register import register as register_component
+from components.report import report as report_component
+from components.train import train as train_component
+from components.utility import utility as utility_component
+from ddm_core.arguments import to_arguments
+from ddm_core.params import Params
+from ddm_core.results import ATTACKERS, CONTROLS
+from pipelines.compile import PIPELINE_NAME
+from pipelines.resources import Parallelism, Resources, apply_resources
+
+SETTINGS = "ddm-settings"
+"""The ConfigMap with addresses, and the Secret with credentials; deploy/ has both."""
+CREDENTIALS = "ddm-credentials"
+
+TRACKING_URI = ("MLFLOW_TRACKING_URI",)
+STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+TRACKING_SETTINGS = ("MLFLOW_S3_ENDPOINT_URL", *STORAGE_SETTINGS)
+STORAGE_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+TRACKING_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", *STORAGE_CREDENTIALS)
+
+
+def build_pipeline(
+    params: Params,
+    *,
+    image: str | None = None,
+    resources: Resources | None = None,
+    gpus: int = 0,
+    cache: bool = True,
+    parallelism: Parallelism | None = None,
+) -> BaseComponent:
+    """Return the KFP pipeline whose parameters default to `params`: one a section, `train` as a list.
+
+    With `resources` every task gets its share of the cluster, `gpus` where it uses them, and its settings
+    from a ConfigMap and a Secret; without, the graph is bare, for a local runner. `cache` false: every task
+    runs anew. `parallelism` bounds what runs side by side.
+    """
+
+    def place(task: dsl.PipelineTask) -> dsl.PipelineTask:
+        name = task.component_spec.name
+        task.set_caching_options(cache and name not in ("register", "notify"))
+        if image:
+            task.set_container_image(image)
+        if resources:
+            apply_resources(task, name, resources, gpus)
+            _use_settings(task, name)
+        return task
+
+    defaults = to_arguments(params)
+    limits = parallelism or Parallelism(0, 0)
+
+    @dsl.pipeline(name=PIPELINE_NAME, description="Train photo obfuscators, attack them, promote survivors")
+    def ddm(  # noqa: PLR0917 - KFP passes them by name
+        fetch: dict = defaults["fetch"],
+        prepare: dict = defaults["prepare"],
+        train: list = defaults["train"],
+        recognise: dict = defaults["recognise"],
+        attack: dict = defaults["attack"],
+        utility: dict = defaults["utility"],
+        report: dict = defaults["report"],
+        register: dict = defaults["register"],
+    ) -> None:
+        with dsl.ExitHandler(place(notify_component()), name="pipeline"):
+            raw = place(fetch_component(params=fetch)).outputs["raw"]
+            prepared = place(prepare_component(params=prepare, raw=raw)).outputs["prepared"]
+            recognition = place(recognise_component(params=recognise, prepared=prepared))
+            recogniser = recognition.outputs["recogniser"]
+            with dsl.ParallelFor(train, name="obfuscators", parallelism=limits.obfuscators) as obfuscator:
+                trained = place(train_component(obfuscator=obfuscator, prepared=prepared))
+                measured: dict[str, Any] = {
+                    "prepared": prepared,
+                    "model": trained.outputs["model"],
+                    "recogniser": recogniser,
+                }
+                useful = place(utility_component(params=utility, **measured))
+                attackers = [*ATTACKERS, *CONTROLS]
+                with dsl.ParallelFor(attackers, name="attackers", parallelism=limits.attackers) as attacker:
+                    attacked = place(attack_component(params=attack, attacker=attacker, **measured))
+                attacks = place(join_component(parts=dsl.Collected(attacked.outputs["result"])))
+            reported = place(
+                report_component(
+                    fetch=fetch,
+                    prepare=prepare,
+                    train=train,
+                    recognise=recognise,
+                    attack=attack,
+                    utility=utility,
+                    report=report,
+                    register=register,
+                    prepared=prepared,
+                    attacks=dsl.Collected(attacks.outputs["whole"]),
+                    utilities=dsl.Collected(useful.outputs["result"]),
+                    histories=dsl.Collected(trained.outputs["history"]),
+                    recogniser=recogniser,
+                )
+            )
+            place(
+                register_component(
+                    params=register,
+                    evidence=reported.outputs["evidence"],
+                    models=dsl.Collected(trained.outputs["model"]),
+                )
+            )
+
+    return ddm
+
+
+def _use_settings(task: dsl.PipelineTask, name: str) -> None:
+    """Give a task that speaks to MLflow or S3 their addresses and credentials, and no other task."""
+    if name in ("train", "register", "notify"):
+        # Required: a pod that fell back to a store of its own would lose what it tracks.
+        _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_URI, optional=False)
+        _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_SETTINGS, optional=True)
+        _use(kubernetes.use_secret_as_env, task, CREDENTIALS, TRACKING_CREDENTIALS, optional=True)
+    if name == "fetch":
+        _use(kubernetes.use_config_map_as_env, task, SETTINGS, STORAGE_SETTINGS, optional=True)
+        _use(kubernetes.use_secret_as_env, task, CREDENTIALS, STORAGE_CREDENTIALS, optional=True)
+
+
+def _use(attach: Any, task: dsl.PipelineTask, source: str, names: tuple[str, ...], *, optional: bool) -> None:  # noqa: ANN401 - one of kfp's own functions
+    attach(task, source, {name: name for name in names}, optional=optional)

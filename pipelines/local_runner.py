@@ -1,0 +1,121 @@
+"""The process that runs the graph with kfp.local; `pipelines.local` starts it and reads its events.
+
+A process of its own, because kfp.local redirects the standard output of whoever calls it, and because its
+tasks take over the current folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ddm_core.files import read_json
+from ddm_core.strict import parse
+
+STARTED, FINISHED = "started", "finished"
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What to run: the pipeline's parameters, which runner, how many obfuscators side by side, the cache."""
+
+    arguments: dict[str, Any]
+    runner: Literal["subprocess", "docker"]
+    image: str | None
+    parallelism: int
+    cache: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """A task started or finished. `outputs` names where its artifacts lie; `cached`: it had run before."""
+
+    what: str
+    task: str
+    succeeded: bool
+    cached: bool
+    seconds: float
+    outputs: dict[str, str]
+
+
+def main(specification: Path, events: int) -> int:
+    """Run the graph in the current folder; write one JSON line an event to the file descriptor `events`."""
+    from kfp import local
+
+    from ddm_core.arguments import from_arguments
+    from ddm_core.tracking import EXPERIMENT, connect, experiment_id
+    from pipelines.ddm_pipeline import build_pipeline
+    from pipelines.resources import Parallelism
+
+    # Tasks side by side would all find MLflow's store missing, and make it at once.
+    experiment_id(connect(), EXPERIMENT)
+    wanted = read_specification(specification)
+    runner = local.SubprocessRunner(use_venv=False) if wanted.runner == "subprocess" else _docker_runner()
+    local.init(runner, pipeline_root=str(Path.cwd()), enable_caching=True, cache_root=wanted.cache)
+    _observe(_writer(events))
+    pipeline = build_pipeline(
+        from_arguments(wanted.arguments),
+        image=wanted.image,
+        parallelism=Parallelism(obfuscators=wanted.parallelism, attackers=1),
+    )
+    pipeline()
+    return 0
+
+
+def read_specification(path: Path) -> Specification:
+    """Read what `pipelines.local` wrote."""
+    return parse(read_json(path), Specification, str(path), {Any: lambda value, where: value})
+
+
+def _writer(descriptor: int) -> Callable[[Event], None]:
+    stream, lock = os.fdopen(descriptor, "w", buffering=1), threading.Lock()
+
+    def write(event: Event) -> None:
+        with lock:
+            stream.write(json.dumps(asdict(event)) + "\n")
+
+    return write
+
+
+def _observe(tell: Callable[[Event], None]) -> None:
+    """Make kfp.local tell of every task; it has no other way of being watched."""
+    from kfp.local.orchestrator import task_executor
+
+    execute = task_executor.execute_single_task
+
+    def observed(**arguments: Any) -> tuple[dict[str, Any], Any]:  # noqa: ANN401 - kfp's own
+        task, started = arguments["task_name"], time.perf_counter()
+        tell(Event(STARTED, task, succeeded=True, cached=False, seconds=0.0, outputs={}))
+        outputs, status = execute(**arguments)
+        artifacts = {name: str(item.uri) for name, item in outputs.items() if hasattr(item, "uri")}
+        new = f"{arguments['pipeline_root']}/{arguments['pipeline_resource_name']}/"
+        cached = bool(artifacts) and not any(uri.startswith(new) for uri in artifacts.values())
+        seconds = round(time.perf_counter() - started, 1)
+        tell(Event(FINISHED, task, status.name == "SUCCESS", cached, seconds, artifacts))
+        return outputs, status
+
+    task_executor.execute_single_task = observed
+
+
+def _docker_runner() -> Any:  # noqa: ANN401 - kfp.local.DockerRunner
+    """Run containers as the current user, in the folder that kfp mounts, with MLflow's and S3's settings."""
+    from kfp import local
+
+    prefixes = ("MLFLOW_", "AWS_", "DDM_")
+    passed = {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+    return local.DockerRunner(
+        user=f"{os.getuid()}:{os.getgid()}",
+        working_dir=str(Path.cwd()),
+        environment={"HOME": "/tmp", **passed},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,145 @@
+"""What each task asks of the cluster: reads resources.yaml and applies it to KFP tasks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddm_core.errors import DdmError
+from ddm_core.params import read_yaml
+from ddm_core.strict import parse
+
+if TYPE_CHECKING:
+    from kfp.dsl import PipelineTask
+
+DEFAULT_FILE = Path(__file__).with_name("resources.yaml")
+TASKS = (
+    "fetch",
+    "prepare",
+    "train",
+    "recognise",
+    "attack",
+    "join",
+    "utility",
+    "report",
+    "register",
+    "notify",
+)
+
+
+@dataclass(frozen=True)
+class Toleration:
+    """As in a pod's specification."""
+
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+    toleration_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskResources:
+    """One task: CPU and memory as Kubernetes quantities, times in seconds, `retries` after a failure."""
+
+    cpu_request: str
+    cpu_limit: str
+    memory_request: str
+    memory_limit: str
+    gpu: bool
+    timeout_seconds: int
+    retries: int
+    backoff_seconds: int
+    backoff_max_seconds: int
+    node_selector: dict[str, str]
+    tolerations: tuple[Toleration, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("cpu_request", "cpu_limit"):
+            _require_quantity(name, getattr(self, name), r"\d+(\.\d+)?|\d+m", "2 or 500m")
+        for name in ("memory_request", "memory_limit"):
+            _require_quantity(name, getattr(self, name), r"\d+(\.\d+)?[KMGT]i?", "512Mi or 4Gi")
+        if self.timeout_seconds < 1 or min(self.retries, self.backoff_seconds, self.backoff_max_seconds) < 0:
+            raise ValueError("timeout_seconds must be above 0, retries and backoffs must not be negative")
+
+
+@dataclass(frozen=True)
+class GpuResources:
+    """The accelerator's resource name, and where pods find nodes that have it."""
+
+    resource: str
+    node_selector: dict[str, str]
+    tolerations: tuple[Toleration, ...]
+
+
+@dataclass(frozen=True)
+class Parallelism:
+    """How many obfuscators, and attackers of one obfuscator, run at once; 0: no bound."""
+
+    obfuscators: int
+    attackers: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The whole of resources.yaml."""
+
+    tasks: dict[str, TaskResources]
+    gpu: GpuResources
+    parallelism: Parallelism
+
+
+def load_resources(path: Path | None = None) -> Resources:
+    """Read resources.yaml, by default the one beside this module.
+
+    Raises:
+        DdmError: missing file, unknown name, wrong type or quantity.
+    """
+    path = path or DEFAULT_FILE
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not isinstance(content.get("defaults"), dict):
+        raise DdmError(f"{path}: expected a mapping with defaults, tasks, gpu and parallelism")
+    defaults, tasks = content["defaults"], content.get("tasks") or {}
+    rest = {name: value for name, value in content.items() if name != "defaults"}
+    for name in set(tasks) - set(TASKS):
+        raise DdmError(f"{path}: tasks: '{name}' is no task of the pipeline; known: {', '.join(TASKS)}")
+    merged = {name: {**defaults, **(tasks.get(name) or {})} for name in TASKS}
+    return parse({**rest, "tasks": merged}, Resources, str(path))
+
+
+def apply_resources(task: PipelineTask, name: str, resources: Resources, gpus: int) -> None:
+    """Give the KFP task `name` its requests, limits, GPUs, nodes, retries and timeout."""
+    from kfp import kubernetes
+
+    wanted = resources.tasks[name]
+    task.set_cpu_request(wanted.cpu_request).set_cpu_limit(wanted.cpu_limit)
+    task.set_memory_request(wanted.memory_request).set_memory_limit(wanted.memory_limit)
+    kubernetes.set_timeout(task, wanted.timeout_seconds)
+    if wanted.retries:
+        task.set_retry(
+            num_retries=wanted.retries,
+            backoff_duration=f"{wanted.backoff_seconds}s",
+            backoff_factor=2.0,
+            backoff_max_duration=f"{wanted.backoff_max_seconds}s",
+        )
+    _place(task, wanted.node_selector, wanted.tolerations)
+    if wanted.gpu and gpus:
+        task.set_accelerator_type(resources.gpu.resource).set_accelerator_limit(gpus)
+        _place(task, resources.gpu.node_selector, resources.gpu.tolerations)
+
+
+def _place(task: PipelineTask, node_selector: dict[str, str], tolerations: tuple[Toleration, ...]) -> None:
+    from kfp import kubernetes
+
+    for label, value in node_selector.items():
+        kubernetes.add_node_selector(task, label, value)
+    for toleration in tolerations:
+        given: dict[str, Any] = {name: item for name, item in vars(toleration).items() if item is not None}
+        kubernetes.add_toleration(task, **given)
+
+
+def _require_quantity(name: str, value: str, pattern: str, example: str) -> None:
+    if not re.fullmatch(pattern, value):
+        raise ValueError(f"{name} is '{value}'; write a quantity such as {example}")
