@@ -1,0 +1,201 @@
+"""What lands in the pipeline's YAML: one image, resources, retries, settings by reference, never a secret."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ddm_core.cli import main
+
+CHECKOUT = Path(__file__).parents[2]
+IMAGE = "registry.example/ddm@sha256:" + "0" * 64
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "AKIAEXAMPLEEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "a-secret-that-must-stay-here",
+    "MLFLOW_TRACKING_PASSWORD": "hunter2hunter2",
+    "MLFLOW_TRACKING_URI": "https://anna:hunter2hunter2@mlflow.example",
+}
+USES_GPU = {"train", "recognise", "attack", "utility"}
+SPEAKS_TO_MLFLOW = {"train", "register", "notify"}
+
+
+def compiled(folder, *options):
+    """Both documents of the YAML: the graph, and what is Kubernetes's."""
+    path = folder / "pipeline.yaml"
+    arguments = ["pipeline", "compile", "-o", str(path), "--params", str(CHECKOUT / "params.yaml"), *options]
+    assert main(arguments) == 0
+    return tuple(yaml.safe_load_all(path.read_text()))
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        yield compiled(tmp_path_factory.mktemp("default"), "--image", IMAGE)
+
+
+def executors(graph):
+    return {name.removeprefix("exec-"): part for name, part in graph["deploymentSpec"]["executors"].items()}
+
+
+def on_kubernetes(platform):
+    parts = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): part for name, part in parts.items()}
+
+
+def tasks(graph):
+    dags = [graph["root"]["dag"], *(part["dag"] for part in graph["components"].values() if "dag" in part)]
+    every = {name: task for dag in dags for name, task in dag["tasks"].items()}
+    return {name: task for name, task in every.items() if name in executors(graph)}
+
+
+def test_every_task_runs_on_the_given_image(default):
+    assert {part["container"]["image"] for part in executors(default[0]).values()} == {IMAGE}
+
+
+def test_every_task_has_requests_and_limits(default):
+    for name, part in executors(default[0]).items():
+        wanted = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
+        assert wanted <= set(part["container"]["resources"]), name
+
+
+def test_every_task_but_the_exit_handler_is_retried_with_backoff(default):
+    for name, task in tasks(default[0]).items():
+        policy = task.get("retryPolicy")
+        if name == "notify":
+            assert policy is None
+        else:
+            assert policy["maxRetryCount"] == 2, name
+            assert policy["backoffDuration"] == "30s"
+
+
+def test_every_task_has_a_timeout(default):
+    parts = on_kubernetes(default[1])
+    assert set(parts) == set(executors(default[0]))
+    assert all(int(part["activeDeadlineSeconds"]) > 0 for part in parts.values())
+
+
+def test_no_secret_of_the_environment_reaches_the_yaml(default, tmp_path, monkeypatch):
+    text = yaml.safe_dump_all(default)
+    assert [value for value in SECRETS.values() if value in text] == []
+
+
+def test_settings_come_from_the_config_map_and_the_secret(default):
+    sources = {}
+    for name, part in on_kubernetes(default[1]).items():
+        named = [
+            (entry.get("configMapName") or entry.get("secretName"), pair["envVar"])
+            for entry in [*part.get("configMapAsEnv", []), *part.get("secretAsEnv", [])]
+            for pair in entry["keyToEnv"]
+        ]
+        sources[name] = set(named)
+    for name in SPEAKS_TO_MLFLOW:
+        assert ("ddm-settings", "MLFLOW_TRACKING_URI") in sources[name]
+        assert ("ddm-credentials", "MLFLOW_TRACKING_PASSWORD") in sources[name]
+        assert ("ddm-credentials", "AWS_SECRET_ACCESS_KEY") in sources[name]
+    assert {variable for _, variable in sources["fetch"]} == {
+        "AWS_ENDPOINT_URL",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    }
+
+
+def test_tasks_that_need_no_credentials_get_none(default):
+    needless = set(executors(default[0])) - SPEAKS_TO_MLFLOW - {"fetch"}
+    parts = on_kubernetes(default[1])
+    assert [name for name in needless if {"secretAsEnv", "configMapAsEnv"} & set(parts[name])] == []
+
+
+def test_a_pod_does_not_start_without_the_address_of_mlflow(default):
+    (entry,) = [
+        entry
+        for entry in on_kubernetes(default[1])["train"]["configMapAsEnv"]
+        if entry["keyToEnv"][0]["envVar"] == "MLFLOW_TRACKING_URI"
+    ]
+    assert not entry.get("optional", False)
+
+
+def test_without_gpus_no_task_asks_for_one(default):
+    assert not any("accelerator" in part["container"]["resources"] for part in executors(default[0]).values())
+    assert not any("tolerations" in part for part in on_kubernetes(default[1]).values())
+
+
+def test_gpus_go_to_the_tasks_that_use_them(tmp_path):
+    graph, platform = compiled(tmp_path, "--gpu", "2")
+    wanted = {
+        name: part["container"]["resources"]["accelerator"]
+        for name, part in executors(graph).items()
+        if "accelerator" in part["container"]["resources"]
+    }
+    assert set(wanted) == USES_GPU
+    for accelerator in wanted.values():
+        assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "2")
+    tolerant = {name for name, part in on_kubernetes(platform).items() if "tolerations" in part}
+    assert tolerant == USES_GPU
+
+
+def test_the_register_and_the_exit_handler_are_never_taken_from_a_cache(default):
+    cached = {name for name, task in tasks(default[0]).items() if task["cachingOptions"].get("enableCache")}
+    assert set(executors(default[0])) - cached == {"register", "notify"}
+
+
+def test_the_same_input_gives_the_same_bytes_in_every_process(tmp_path):
+    results = []
+    for number in range(3):
+        path = tmp_path / f"{number}.yaml"
+        command = [sys.executable, "-m", "ddm_core.cli", "pipeline", "compile", "-o", str(path), "--gpu", "1"]
+        subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
+        results.append(path.read_bytes())
+    assert results[0] == results[1] == results[2]
+
+
+def test_parameters_default_to_the_settings(tmp_path):
+    graph, _ = compiled(tmp_path, "--param", "attack.epochs=5")
+    assert graph["root"]["inputDefinitions"]["parameters"]["attack"]["defaultValue"]["epochs"] == 5
+
+
+RESOURCES = CHECKOUT / "pipelines/resources.yaml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  train: {", "  trian: {", "'trian' is no task of the pipeline"),
+        ('cpu_request: "1"', 'cpu_requset: "1"', "unknown key 'cpu_requset'; did you mean 'cpu_request'?"),
+        ("memory_limit: 4Gi", "memory_limit: lots", "memory_limit is 'lots'; write a quantity such as"),
+        ("retries: 2", "retries: -1", "must not be negative"),
+        ("defaults:", "default:", "expected a mapping with defaults"),
+    ],
+)
+def test_a_mistake_in_the_resources_is_one_line(tmp_path, capsys, old, new, message):
+    path = tmp_path / "resources.yaml"
+    text = RESOURCES.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    output = tmp_path / "pipeline.yaml"
+    command = ["pipeline", "compile", "-o", str(output), "--params", str(CHECKOUT / "params.yaml")]
+    assert main([*command, "--resources", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not output.exists()
+
+
+def test_a_node_selector_and_a_toleration_of_the_resources_reach_the_pod(tmp_path):
+    path = tmp_path / "resources.yaml"
+    wanted = (
+        "  node_selector: {pool: faces}\n"
+        "  tolerations: [{key: spot, operator: Equal, value: 'yes', toleration_seconds: 60}]"
+    )
+    text = RESOURCES.read_text()
+    start, end = text.index("  node_selector: {}"), text.index("\n\ntasks:")
+    path.write_text(text[:start] + wanted + text[end:])
+    _, platform = compiled(tmp_path, "--resources", str(path))
+    part = on_kubernetes(platform)["fetch"]
+    assert part["nodeSelector"]["labels"] == {"pool": "faces"}
+    (toleration,) = part["tolerations"]
+    assert (toleration["key"], toleration["value"]) == ("spot", "yes")
