@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy
 import pytest
@@ -131,3 +136,46 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         connect()
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """Fresh fake S3 credentials in the environment and no other AWS setting; returns them."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    settings = {
+        "AWS_ACCESS_KEY_ID": f"FAKE{secrets.token_hex(8).upper()}",
+        "AWS_SECRET_ACCESS_KEY": f"fake/{secrets.token_hex(16)}",
+        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 protocol server on loopback."""
+    from moto.server import ThreadedMotoServer  # here, because few tests need it
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, aws: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An S3 service with one empty bucket, `faces`, that the environment alone names; returns a client."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="faces")
+    return client

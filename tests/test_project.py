@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "ddm_core"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 400
-HEAVY = ("torch", "numpy", "PIL", "scipy", "pandas", "matplotlib", "mlflow", "dvc", "jinja2", "tqdm")
+HEAVY = ("torch", "numpy", "PIL", "scipy", "pandas", "matplotlib", "mlflow", "dvc", "jinja2", "tqdm", "boto3")
 
 
 def relative(path):
@@ -67,6 +67,10 @@ def test_nothing_is_loaded_by_way_of_pickle():
 def test_only_tracking_and_serving_know_mlflow():
     allowed = {"ddm_core/tracking.py"} | {relative(path) for path in (PACKAGE / "serving").glob("*.py")}
     assert {"ddm_core/tracking.py"} <= importers("mlflow") <= allowed
+
+
+def test_only_storage_knows_boto3():
+    assert importers("boto3", "botocore") == {"ddm_core/storage.py"}
 
 
 def test_no_module_is_long():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -56,7 +57,7 @@ def list_photos(root: Path) -> tuple[SourceFile, ...]:
         raise DdmError(f"{root}: no such folder; give a directory of identity/image files")
     photos = sorted(_walk(root), key=lambda photo: photo.relative)
     if not photos:
-        raise DdmError(f"{root}: no photo in it; expected identity/image files ({_suffixes()})")
+        raise DdmError(f"{root}: no photo in it; expected identity/image files ({image_suffixes()})")
     return tuple(photos)
 
 
@@ -75,10 +76,30 @@ def identity_of(relative: str) -> str:
     return identity
 
 
+def photo_of(relative: str) -> SourceFile | None:
+    """Return the photo that a file's relative path names, `None` for a hidden file or one of another kind.
+
+    Raises:
+        DdmError: a photo whose name holds no identity or is not valid text.
+    """
+    path = PurePosixPath(relative)
+    if path.suffix.lower() not in IMAGE_SUFFIXES or any(part.startswith(".") for part in path.parts):
+        return None
+    _refuse_unprintable(relative)
+    return SourceFile(relative, identity_of(relative))
+
+
 def tree_digest(contents: dict[str, bytes]) -> str:
     """Return the SHA-256 over relative names and file contents, independent of their order."""
-    lines = (f"{name} {sha256_bytes(content)}\n" for name, content in sorted(contents.items()))
-    return sha256_bytes("".join(lines).encode())
+    return combined_digest((name, sha256_bytes(content)) for name, content in contents.items())
+
+
+def combined_digest(files: Iterable[tuple[str, str]]) -> str:
+    """Return the `tree_digest` of files given as (relative name, SHA-256 of the content)."""
+    total = hashlib.sha256()
+    for name, digest in sorted(files):
+        total.update(f"{name} {digest}\n".encode())
+    return total.hexdigest()
 
 
 def read_orl() -> dict[str, bytes]:
@@ -153,12 +174,9 @@ def _walk(root: Path) -> Iterator[SourceFile]:
             continue
         seen.add(real)
         for name in names:
-            path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            relative = path.relative_to(root).as_posix()
-            _refuse_unprintable(relative)
-            yield SourceFile(relative, identity_of(relative))
+            photo = photo_of(Path(folder, name).relative_to(root).as_posix())
+            if photo is not None:
+                yield photo
 
 
 def _refuse_unprintable(relative: str) -> None:
@@ -167,5 +185,6 @@ def _refuse_unprintable(relative: str) -> None:
         raise DdmError(f"{relative!a}: the name holds control or undecodable characters; rename the file")
 
 
-def _suffixes() -> str:
+def image_suffixes() -> str:
+    """Return the suffixes of photos as people read them."""
     return ", ".join(sorted(IMAGE_SUFFIXES))
