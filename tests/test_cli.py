@@ -23,7 +23,7 @@ HEAVY = ("torch", "numpy", "PIL", "scipy", "pandas", "matplotlib", "mlflow", "dv
 def project(tmp_path, monkeypatch, photo_folder):
     """A folder with the project's params.yaml, made to read a small folder of photos; the current one."""
     params = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
-    params["fetch"] = {"source": "folder", "folder": str(photo_folder)}
+    params["fetch"] = {"source": "folder", "uri": str(photo_folder)}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -82,7 +82,9 @@ def test_a_misspelt_verb_is_a_usage_error(capsys):
 
 def test_fetch_and_prepare_say_what_they_did(project, capsys):
     status, printed, _ = ddm(capsys, "fetch")
-    assert (status, printed) == (0, "data/raw: 30 photos of 5 people, source folder\n")
+    assert status == 0
+    line = "data/raw: 30 photos of 5 people, source folder, digest [0-9a-f]{64}\n"
+    assert re.fullmatch(line, printed)
     status, printed, _ = ddm(capsys, "prepare")
     assert status == 0
     line = "data/prepared: 25 train and 5 test photos of 5 people, 0 unreadable; dataset [0-9a-f]{64}\n"
@@ -121,7 +123,7 @@ def test_an_unknown_attacker_is_named_with_the_nearest(project, capsys):
 
 
 def test_a_missing_photo_folder_is_named(project, capsys):
-    edit_params(project, "folder: /", "folder: /nowhere/")
+    edit_params(project, "uri: /", "uri: /nowhere/")
     status, _, errors = ddm(capsys, "fetch")
     assert_one_line(status, errors, "/nowhere/")
 

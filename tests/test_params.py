@@ -110,7 +110,7 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(write, place, missp
 
 def test_a_key_like_no_other_is_answered_with_the_known_ones(write):
     text = message(write(changed("fetch/zzz", 1)))
-    assert "unknown key 'zzz'; known: folder, source" in text
+    assert "unknown key 'zzz'; known: digest, source, uri" in text
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,8 @@ def test_an_obfuscator_name_that_makes_no_folder_name_is_refused(write, name):
         ("prepare/channels", [1]),
         ("prepare/square", "round"),
         ("fetch/source", "disk"),
-        ("fetch/folder", 3),
+        ("fetch/uri", 3),
+        ("fetch/digest", 3),
         ("train/keyed_ddm/width", 3.5),
         ("train/keyed_ddm/learning_rate", "fast"),
         ("train/keyed_ddm/learning_rate", False),
@@ -201,6 +202,12 @@ def test_a_number_that_yaml_reads_as_text_is_explained(write):
     ("place", "value"),
     [
         ("fetch/source", "folder"),
+        ("fetch/uri", "https://example.org/photos"),
+        ("fetch/uri", "s3://ab/photos"),
+        ("fetch/digest", "sha256:" + 64 * "0"),
+        ("fetch/digest", 63 * "0"),
+        ("fetch/digest", 64 * "A"),
+        ("fetch/digest", ""),
         ("prepare/image_size", 60),
         ("prepare/image_size", 0),
         ("prepare/image_size", 2048),
@@ -260,7 +267,7 @@ def test_a_value_out_of_range_is_named_with_its_place(write, place, value):
         sections, key = sections[:-1], "models"
     text = message(write(changed(place, value)))
     assert f"{': '.join(['params.yaml', *sections])}: " in text
-    assert key in text or "folder" in text
+    assert key in text or "uri" in text
 
 
 # Files

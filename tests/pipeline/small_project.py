@@ -46,7 +46,7 @@ def small_params(photos):
     """
     params = read_yaml(CHECKOUT / "params.yaml")
     quick = {"steps": 4, "batch_size": 8, "width": 8, "warmup_steps": 1, "threads": 1}
-    params["fetch"] = {"source": "folder", "folder": str(photos)}
+    params["fetch"] = {"source": "folder", "uri": str(photos)}
     params["prepare"]["image_size"] = 32
     params["train"] = {name: params["train"][name] | quick for name in OBFUSCATORS}
     params["train"]["keyed_ddm"]["blocks"] = 1

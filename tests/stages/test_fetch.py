@@ -3,16 +3,25 @@
 import importlib.metadata
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from folders import names, tree
 
+from ddm_core.data.sources import tree_digest
 from ddm_core.errors import DdmError
-from ddm_core.params import FetchParams
+from ddm_core.params import FetchParams, load
 from ddm_core.stages import fetch
 
 ORL = FetchParams("orl")
+PROJECT_PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def upload(client, folder):
+    """Put every file of `folder` below `photos/` in the bucket `faces`."""
+    for name, content in tree(folder).items():
+        client.put_object(Bucket="faces", Key=f"photos/{name}", Body=content)
 
 
 def test_orl_lays_400_photos_of_40_people_and_names_the_credit(tmp_path):
@@ -106,3 +115,82 @@ def test_a_folder_without_a_photo_is_an_error(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(DdmError, match="photos: no photo in it"):
         fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / "raw")
+
+
+def test_an_address_without_source_folder_is_refused(tmp_path):
+    with pytest.raises(DdmError, match="uri is set, but source is orl; set source to folder"):
+        fetch.run(FetchParams("orl", "s3://faces/photos"), raw=tmp_path / "raw")
+    assert names(tmp_path) == []
+
+
+# S3
+
+
+def test_photos_from_s3_give_the_same_raw_folder_as_from_a_local_one(s3, photo_folder, tmp_path):
+    upload(s3, photo_folder)
+    local = fetch.run(FetchParams("folder", str(photo_folder)), raw=tmp_path / "local")
+    remote = fetch.run(FetchParams("folder", "s3://faces/photos"), raw=tmp_path / "remote")
+    assert remote == local
+    assert tree(tmp_path / "remote") == tree(tmp_path / "local")
+
+
+def test_a_download_that_fails_leaves_the_earlier_raw_folder(s3, photo_folder, tmp_path):
+    upload(s3, photo_folder)
+    params = FetchParams("folder", "s3://faces/photos")
+    fetch.run(params, raw=tmp_path / "raw")
+    before = tree(tmp_path / "raw")
+    s3.put_object(Bucket="faces", Key="photos/../1.png", Body=b"any")
+    with pytest.raises(DdmError, match="is no plain relative path"):
+        fetch.run(params, raw=tmp_path / "raw")
+    assert tree(tmp_path / "raw") == before
+    assert names(tmp_path) == ["raw"]
+
+
+# The digest
+
+
+def test_the_digest_is_that_of_the_photos_as_they_lie_in_the_raw_folder(photo_folder, tmp_path):
+    result = fetch.run(FetchParams("folder", str(photo_folder)), raw=tmp_path / "raw")
+    laid = tree(tmp_path / "raw")
+    del laid["source.json"]
+    assert result.digest == tree_digest(laid)
+    assert result.digest.encode() not in b"".join(tree(tmp_path / "raw").values())
+
+
+def test_the_projects_params_pin_the_orl_photos(tmp_path):
+    params = load(PROJECT_PARAMS).fetch
+    assert params.source == "orl"
+    assert fetch.run(params, raw=tmp_path / "raw").digest == params.digest
+
+
+@pytest.mark.parametrize("change", [b"other content", None])
+def test_other_photos_than_the_pinned_ones_are_refused_and_the_earlier_raw_folder_stays(tmp_path, change):
+    photo = tmp_path / "photos/anna/1.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"any")
+    found = fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / "raw")
+    pinned = FetchParams("folder", str(tmp_path / "photos"), found.digest)
+    assert fetch.run(pinned, raw=tmp_path / "raw") == found
+    before = tree(tmp_path / "raw")
+    photo.write_bytes(change) if change else photo.rename(photo.with_name("2.png"))
+    with pytest.raises(DdmError) as caught:
+        fetch.run(pinned, raw=tmp_path / "raw")
+    digest = tree_digest(tree(tmp_path / "photos"))
+    assert str(caught.value) == (
+        f"{tmp_path}/photos: the photos have digest {digest}, expected {found.digest};"
+        " if they are the ones you mean, change fetch.digest to theirs, or to null"
+    )
+    assert tree(tmp_path / "raw") == before
+    assert names(tmp_path) == ["photos", "raw"]
+
+
+def test_a_photo_larger_than_the_memory_at_hand_is_fetched(tmp_path):
+    (tmp_path / "photos/anna").mkdir(parents=True)
+    with (tmp_path / "photos/anna/1.png").open("wb") as file:
+        file.truncate(64 * 1024**2)
+    tracemalloc.start()
+    try:
+        fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / "raw")
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+    finally:
+        tracemalloc.stop()
