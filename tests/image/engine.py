@@ -1,0 +1,80 @@
+"""docker or podman, whichever answers: how the tests build and run the container image."""
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+# A strict platform: nothing to write on but /tmp, no network, no rights, a user that no passwd entry knows.
+LOCKED_DOWN = (
+    "--read-only",
+    "--user=123456:0",
+    "--network=none",
+    "--tmpfs=/tmp",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--security-opt=label=disable",  # SELinux would keep the container from folders of the test
+)
+UNREACHABLE = re.compile(r"Retrying \(Retry\(|Could not resolve host|Temporary failure in name resolution")
+
+
+def find_engine():
+    """Return the first of docker and podman that answers, as `make image` does, or None."""
+    for engine in ("docker", "podman"):
+        try:
+            if call(engine, "info").returncode == 0:
+                return engine
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def why_unusable(engine):
+    """Return why the base image cannot be had or run on this machine, or an empty string."""
+    default = re.search(r"^ARG BASE_IMAGE=(\S+)$", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE)[1]
+    base = os.environ.get("BASE_IMAGE") or default
+    if call(engine, "image", "inspect", base).returncode and call(engine, "pull", base).returncode:
+        return f"{engine} has no base image {base} and cannot pull it"
+    probe = call(engine, "run", "--rm", "--network=none", base, "python3", "--version")
+    if probe.returncode:
+        reason = probe.stderr.strip() or f"exit status {probe.returncode}"
+        return f"{engine} cannot run the base image: {reason.splitlines()[-1]}"
+    return ""
+
+
+def make_image(reference, folder=CHECKOUT):
+    """Build the image of a checkout with `make image`; options come from the environment, as for people."""
+    return call("make", "--directory", str(folder), "image", f"IMAGE={reference}")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image, and the engine that has it."""
+
+    engine: str
+    reference: str
+
+    def run(self, *arguments, options=(), entrypoint=None):
+        """Run the image, locked down; `options` go to the engine."""
+        if entrypoint:
+            options = (*options, f"--entrypoint={entrypoint}")
+        return call(self.engine, "run", "--rm", *LOCKED_DOWN, *options, self.reference, *arguments)
+
+    def output(self, *arguments, options=(), entrypoint=None):
+        """Run the image as `run` does and return what it prints; it must end well."""
+        done = self.run(*arguments, options=options, entrypoint=entrypoint)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def inspect(self):
+        """Return what the engine knows of the image."""
+        found = call(self.engine, "image", "inspect", self.reference)
+        return json.loads(found.stdout)[0]
+
+
+def call(*command):
+    """Run a command and return it done, its output captured as text."""
+    return subprocess.run(command, capture_output=True, text=True, check=False)
