@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint setup ui image lock clean
+.PHONY: help run test lint setup ui pipeline components image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## set up .venv from requirements.lock
 
@@ -26,6 +26,12 @@ run: $(READY) ## run what is not up to date: data, training, attacks, report, re
 
 test: $(READY) ## run the tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+pipeline: $(READY) ## compile the Kubeflow pipeline to build/pipeline.yaml (IMAGE=REF: on that image)
+	$(BIN)/ddm pipeline compile -o build/pipeline.yaml --image $(IMAGE)
+
+components: $(READY) ## compile every component to build/components/
+	$(BIN)/ddm pipeline components -o build/components --image $(IMAGE)
 
 lint: $(READY) ## check style, format and types
 	$(BIN)/ruff check .

@@ -19,8 +19,7 @@ def attack(
     """Let one attacker loose on one obfuscator; `result` gets OBFUSCATOR/ATTACKER."""
     from pathlib import Path
 
-    from ddm_core.artifacts import facts, figures
-    from ddm_core.confusion import read_confusion
+    from ddm_core.artifacts import facts, publish_confusion, publish_figures
     from ddm_core.params import AttackParams
     from ddm_core.stages import attack
     from ddm_core.strict import parse
@@ -35,6 +34,6 @@ def attack(
         recogniser=Path(recogniser.path),
         result=folder,
     )
-    confusion.log_confusion_matrix(*read_confusion(folder))
+    confusion.log_confusion_matrix(*publish_confusion(folder, Path(confusion.path)))
     result.metadata.update(facts(measured))
-    accuracy.metadata.update(figures(measured))
+    accuracy.metadata.update(publish_figures(measured, Path(accuracy.path)))

@@ -10,7 +10,7 @@ def prepare(params: dict, raw: Input[Dataset], prepared: Output[Dataset], counts
     """Decode, crop, resize, split and shard the photos."""
     from pathlib import Path
 
-    from ddm_core.artifacts import facts, figures
+    from ddm_core.artifacts import facts, publish_figures
     from ddm_core.params import PrepareParams
     from ddm_core.stages import prepare
     from ddm_core.strict import parse
@@ -19,4 +19,4 @@ def prepare(params: dict, raw: Input[Dataset], prepared: Output[Dataset], counts
         parse(params, PrepareParams, "prepare"), raw=Path(raw.path), prepared=Path(prepared.path)
     )
     prepared.metadata.update(facts(result))
-    counts.metadata.update(figures(result))
+    counts.metadata.update(publish_figures(result, Path(counts.path)))

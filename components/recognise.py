@@ -16,8 +16,7 @@ def recognise(
     """Train the recogniser on clean photos and test it on clean photos."""
     from pathlib import Path
 
-    from ddm_core.artifacts import facts, figures
-    from ddm_core.confusion import read_confusion
+    from ddm_core.artifacts import facts, publish_confusion, publish_figures
     from ddm_core.params import RecogniseParams
     from ddm_core.stages import recognise
     from ddm_core.strict import parse
@@ -27,5 +26,5 @@ def recognise(
         parse(params, RecogniseParams, "recognise"), prepared=Path(prepared.path), recogniser=folder
     )
     recogniser.metadata.update(facts(result))
-    accuracy.metadata.update(figures(result))
-    confusion.log_confusion_matrix(*read_confusion(folder))
+    accuracy.metadata.update(publish_figures(result, Path(accuracy.path)))
+    confusion.log_confusion_matrix(*publish_confusion(folder, Path(confusion.path)))

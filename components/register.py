@@ -17,9 +17,8 @@ def register(
     """Judge, register and promote the models that the parameters name."""
     from pathlib import Path
 
-    from ddm_core.artifacts import standings
-    from ddm_core.console import registered
-    from ddm_core.files import joined, write_text
+    from ddm_core.artifacts import publish_standings
+    from ddm_core.files import joined
     from ddm_core.params import RegisterParams
     from ddm_core.stages import register
     from ddm_core.strict import parse
@@ -31,6 +30,6 @@ def register(
             models=folder,
             registration=Path(registration.path),
         )
-    write_text(Path(verdict.path), registered(result))
-    registration.metadata.update(standings(result))
-    checks.metadata.update(standings(result))
+    figures = publish_standings(result, verdict=Path(verdict.path), checks=Path(checks.path))
+    registration.metadata.update(figures)
+    checks.metadata.update(figures)

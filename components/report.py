@@ -57,6 +57,8 @@ def report(
             recogniser=Path(recogniser.path),
             report=Path(evidence.path),
         )
-    digests, figures = publish_report(result, page=Path(page.path), table=Path(table.path))
+    digests, figures = publish_report(
+        result, page=Path(page.path), table=Path(table.path), headline=Path(headline.path)
+    )
     evidence.metadata.update(digests)
     headline.metadata.update(figures)

@@ -17,7 +17,7 @@ def utility(
     """Measure one obfuscator's picture quality and recognisability; `result` gets a folder of its name."""
     from pathlib import Path
 
-    from ddm_core.artifacts import facts, figures
+    from ddm_core.artifacts import facts, publish_figures
     from ddm_core.params import UtilityParams
     from ddm_core.stages import utility
     from ddm_core.strict import parse
@@ -31,4 +31,4 @@ def utility(
         result=Path(result.path) / obfuscator,
     )
     result.metadata.update(facts(measured))
-    quality.metadata.update(figures(measured))
+    quality.metadata.update(publish_figures(measured, Path(quality.path)))

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddm_core.files import read_json, sha256_file, write_bytes, write_text
+from ddm_core.confusion import read_confusion
+from ddm_core.files import read_json, sha256_file, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
     from ddm_core.stages.register import RegisterResult
@@ -24,13 +25,27 @@ def facts(result: Any) -> Facts:  # noqa: ANN401 - any stage's result
     return dict(_flatten("", dataclasses.asdict(result)))
 
 
-def figures(result: Any) -> dict[str, float]:  # noqa: ANN401 - any stage's result
-    """Return the numbers among `facts`."""
-    return {name: value for name, value in facts(result).items() if not isinstance(value, str)}
+def publish_figures(result: Any, path: Path) -> dict[str, float]:  # noqa: ANN401 - any stage's result
+    """Write the numbers among `facts` as JSON, and return them.
+
+    The file is for the cache: kfp.local takes a result whose artifact has no file for lost.
+    """
+    found = {name: value for name, value in facts(result).items() if not isinstance(value, str)}
+    write_json(path, found)
+    return found
 
 
-def publish_report(result: ReportResult, *, page: Path, table: Path) -> tuple[Facts, dict[str, float]]:
-    """Write the report's page and its table (Markdown) to their own files.
+def publish_confusion(folder: Path, path: Path) -> tuple[list[str], list[list[int]]]:
+    """Write the confusion matrix that lies in `folder` to a file of its own; return categories and counts."""
+    categories, matrix = read_confusion(folder)
+    write_json(path, {"categories": categories, "matrix": matrix})
+    return categories, matrix
+
+
+def publish_report(
+    result: ReportResult, *, page: Path, table: Path, headline: Path
+) -> tuple[Facts, dict[str, float]]:
+    """Write the report's page, its table (Markdown) and its headline figures (JSON) to their own files.
 
     Returns the digests that name the evidence, and the headline figures of every obfuscator: worst-case
     accuracy (a fraction) and PSNR after PNG (decibels).
@@ -46,20 +61,28 @@ def publish_report(result: ReportResult, *, page: Path, table: Path) -> tuple[Fa
         "dataset_digest": provenance["dataset_digest"],
         "commit": provenance["commit"],
     }
-    headline = {}
+    leading = {}
     for name, entry in metrics["obfuscators"].items():
-        headline[f"{name}_worst_case_top1"] = entry["worst_case"]["top1"]
-        headline[f"{name}_psnr_db"] = entry["utility"]["png"]["psnr_db"]
-    return digests, headline
+        leading[f"{name}_worst_case_top1"] = entry["worst_case"]["top1"]
+        leading[f"{name}_psnr_db"] = entry["utility"]["png"]["psnr_db"]
+    write_json(headline, leading)
+    return digests, leading
 
 
-def standings(result: RegisterResult) -> dict[str, float]:
-    """Return each model's version, whether it passed the gate (0 or 1) and the champion's version, if any."""
+def publish_standings(result: RegisterResult, *, verdict: Path, checks: Path) -> dict[str, float]:
+    """Write what became of each model as text, and as figures (JSON), which are returned.
+
+    The figures: its version, whether it passed the gate (0 or 1), and the champion's version, if any.
+    """
+    from ddm_core.console import registered
+
     found: dict[str, float] = {}
     for model in result.models:
         found |= {f"{model.name}_version": model.version, f"{model.name}_passed": int(model.passed)}
         if model.champion is not None:
             found[f"{model.name}_champion"] = model.champion
+    write_text(verdict, registered(result))
+    write_json(checks, found)
     return found
 
 

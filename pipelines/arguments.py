@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from ddm_core.arguments import LOOPED
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import Params, parse_params, read_yaml
+
+Change: TypeAlias = tuple[str, Any]
+"""Where it is written, and the part of params.yaml that it changes."""
 
 
 def load_params(params: Path, overrides: Path | None = None, settings: Sequence[str] = ()) -> Params:
@@ -22,28 +25,42 @@ def load_params(params: Path, overrides: Path | None = None, settings: Sequence[
     Raises:
         DdmError: a file is missing or malformed; an unknown name, with the nearest known one; a wrong type.
     """
-    content, where = read_yaml(params), str(params)
-    parse_params(content, where)  # so that a later message speaks of what was changed
+    content = read_yaml(params)
+    parse_params(content, str(params))  # so that a later message speaks of what was changed
     changes = [(str(overrides), read_yaml(overrides))] if overrides else []
-    changes += [(f"--param {setting}", _parse_setting(setting)) for setting in settings]
+    changes += [_parse_setting(setting) for setting in settings]
+    merged = content
     for where, change in changes:
         _refuse_unknown_obfuscators(content, change, where)
+        merged = _merge(merged, change)
+    try:
+        return parse_params(merged, str(params))
+    except DdmError:
+        _blame(content, changes)
+        raise
+
+
+def _blame(content: Any, changes: Sequence[Change]) -> None:  # noqa: ANN401 - YAML decides
+    """Raise the error in the name of the first change without which there was none.
+
+    Only now: changes may need each other, such as `fetch.source=folder` and `fetch.uri=photos`.
+    """
+    for where, change in changes:
         content = _merge(content, change)
         parse_params(content, where)
-    return parse_params(content, where)
 
 
-def _parse_setting(setting: str) -> Any:  # noqa: ANN401 - YAML decides
+def _parse_setting(setting: str) -> Change:
     path, equals, text = setting.partition("=")
     if not equals or not all(path.split(".")):
-        raise DdmError(f"--param {setting}: expected SECTION.KEY=VALUE, such as attack.epochs=10")
+        raise DdmError(f"--param {path}: expected SECTION.KEY=VALUE, such as attack.epochs=10")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise DdmError(f"--param {setting}: '{text}' is no YAML value; quote it") from None
+        raise DdmError(f"--param {path}: its value is no YAML; quote it") from None
     for name in reversed(path.split(".")):
         value = {name: value}
-    return value
+    return f"--param {path}", value  # without the value, which may hold a password
 
 
 def _refuse_unknown_obfuscators(base: Any, change: Any, where: str) -> None:  # noqa: ANN401 - YAML decides

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pipelines.options import add_compile_options, add_parameter_options, read_parameters
+from pipelines.server_cli import add_verbs as add_server_verbs
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -21,6 +22,7 @@ def add_verbs(verbs: Verbs) -> None:
     _add_compile(inner)
     _add_components(inner)
     _add_run(inner)
+    add_server_verbs(inner)
 
 
 def _add_compile(verbs: Verbs) -> None:

@@ -13,7 +13,10 @@ from ddm_core.errors import DdmError
 from ddm_core.files import (
     OUTPUT_MARK,
     atomic_directory,
+    join_folders,
+    joined,
     read_json,
+    remove_leftovers_below,
     sha256_bytes,
     sha256_file,
     write_bytes,
@@ -239,3 +242,34 @@ def test_a_folder_of_somebody_elses_is_never_replaced(tmp_path):
         pass
     assert (tmp_path / "letters/to_mother.txt").read_text() == "Dear mother"
     assert [entry.name for entry in tmp_path.iterdir()] == ["letters"]
+
+
+def test_joined_folders_look_like_one_and_vanish(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / name).mkdir(parents=True)
+        (tmp_path / name / name / "result.json").write_text(name)
+        (tmp_path / name / OUTPUT_MARK).write_text("each folder has its own")
+    with joined([tmp_path / "a", tmp_path / "b"]) as whole:
+        assert sorted(str(path.relative_to(whole)) for path in whole.rglob("*.json")) == [
+            "a/result.json",
+            "b/result.json",
+        ]
+    assert not whole.exists()
+
+
+def test_folders_with_the_same_file_are_not_joined(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(name)
+    with pytest.raises(DdmError, match=r"another folder holds result\.json too"):
+        join_folders([tmp_path / "a", tmp_path / "b"], tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+
+
+def test_leftovers_anywhere_below_a_folder_are_removed_but_not_those_of_the_living(tmp_path):
+    dead = tmp_path / "deep" / "deeper" / ".model.x.tmp"
+    dead.mkdir(parents=True)
+    with atomic_directory(tmp_path / "deep" / "alive") as alive:
+        remove_leftovers_below(tmp_path)
+        assert alive.exists()
+    assert not dead.exists()

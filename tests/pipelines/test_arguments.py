@@ -40,6 +40,18 @@ def test_null_leaves_an_obfuscator_out(tmp_path):
     assert set(load(PARAMS_FILE).train) - set(load_params(PARAMS_FILE, changes).train) == {"mosaic8"}
 
 
+def test_settings_that_need_each_other_come_in_any_order():
+    settings = ["fetch.digest=null", "fetch.source=folder", "fetch.uri=photos"]
+    assert load_params(PARAMS_FILE, settings=settings).fetch.uri == "photos"
+    assert load_params(PARAMS_FILE, settings=settings[::-1]).fetch.uri == "photos"
+
+
+def test_an_error_does_not_repeat_the_value_of_a_setting():
+    with pytest.raises(DdmError) as caught:
+        load_params(PARAMS_FILE, settings=["fetch.uri=s3://anna:hunter2@host", "fetch.source=folder"])
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_new_obfuscator_names_its_method():
     params = load_params(PARAMS_FILE, settings=["train.mosaic4={method: mosaic, block: 4}"])
     assert params.train["mosaic4"].block == 4
@@ -62,14 +74,14 @@ def test_the_small_settings_change_the_amount_of_work_alone():
         ("attack.epochs=0", "epochs is 0; it must be above 0"),
         ("attack.epochs", "expected SECTION.KEY=VALUE"),
         ("attack..epochs=3", "expected SECTION.KEY=VALUE"),
-        ("attack.epochs=[3", "is no YAML value"),
+        ("attack.epochs=[3", "its value is no YAML"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(setting, message):
     with pytest.raises(DdmError) as caught:
         load_params(PARAMS_FILE, settings=[setting])
     assert message in str(caught.value)
-    assert f"--param {setting}" in str(caught.value)
+    assert f"--param {setting.partition('=')[0]}: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -10,14 +10,27 @@ import sqlite3
 import sys
 
 import pytest
-from small_project import ATTACKERS, CHECKOUT, OBFUSCATORS, change_training, git, make_project, read_yaml, run
+from small_project import (
+    ATTACKERS,
+    CHECKOUT,
+    CONTROLS,
+    OBFUSCATORS,
+    change_training,
+    git,
+    make_project,
+    read_yaml,
+    run,
+)
 
 from ddm_core.results import CHANNELS
 
-ATTACK_CELLS = {f"attack@{name}-{attacker}" for name, attacker in itertools.product(OBFUSCATORS, ATTACKERS)}
+ATTACK_CELLS = {
+    f"attack@{name}-{attacker}" for name, attacker in itertools.product(OBFUSCATORS, ATTACKERS + CONTROLS)
+}
 PER_OBFUSCATOR = {f"{stage}@{name}" for stage in ("train", "utility") for name in OBFUSCATORS}
 STAGES = {"fetch", "prepare", "recognise", "report", "register"} | ATTACK_CELLS | PER_OBFUSCATOR
 MEASURED = ("data", "models", "results", "reports")
+NO_NONCE = {"ddm": {"nonce_reuse"}, "keyed_ddm": set()}
 NOT_MEASURED = ("seconds", "commit")
 TIMES_AND_IDENTIFIERS = ("timing.json", "registration.json", "report.html")
 
@@ -104,6 +117,17 @@ def test_metrics_have_the_documented_shape(metrics):
         assert entry["worst_case"]["top1"] == max(cell["top1"] for cell in entry["attacks"].values())
         for channel in entry["utility"].values():
             assert {"psnr_db", "ssim", "recognition_top1", "ci95", "n"} <= set(channel)
+
+
+def test_the_kubeflow_graph_gives_the_same_metrics_bit_for_bit(finished, metrics, tmp_path):
+    graph = ["ddm", "pipeline", "run", "--local", "-o", str(tmp_path), "--params-file", "params.yaml"]
+    result = run(finished, *graph)
+    assert result.returncode == 0, result.stderr
+    by_kubeflow = strict_json((tmp_path / "metrics.json").read_text())
+    assert measured_part(by_kubeflow) == measured_part(metrics)
+    assert by_kubeflow["provenance"]["commit"] == metrics["provenance"]["commit"]
+    for name in OBFUSCATORS:
+        assert by_kubeflow["obfuscators"][name]["controls"].keys() == set(CONTROLS) - NO_NONCE[name]
 
 
 def test_metrics_say_where_they_come_from(finished, metrics):

@@ -1,0 +1,146 @@
+"""`ddm pipeline run --local`: the whole graph on this machine, killed, resumed, changed."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+
+import pytest
+import yaml
+from small_project import CHECKOUT, run, small_params, start, write_yaml
+
+from ddm_core.results import ATTACKERS, CONTROLS
+
+OBFUSCATORS = ("none", "mosaic8")  # nothing to train: a run takes seconds
+TASKS = 6 + len(OBFUSCATORS) * (3 + len(ATTACKERS + CONTROLS))
+ALWAYS_RUN = 2  # register and notify: what they do lies outside of the cache
+
+
+def make_folder(folder, photos):
+    """A folder with a params.yaml of two classical obfuscators and a copy of the photos."""
+    shutil.copytree(photos, folder / "photos")
+    params = small_params("photos")
+    full = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+    params["train"] = {name: full["train"][name] for name in OBFUSCATORS}
+    params["report"]["headline"] = "none"
+    params["register"]["models"] = {}
+    write_yaml(folder / "params.yaml", params)
+    return folder
+
+
+def command(*settings):
+    changes = [part for setting in settings for part in ("--param", setting)]
+    return ["ddm", "pipeline", "run", "--local", "-o", "out", "--params-file", "params.yaml", *changes]
+
+
+def run_again(folder, *settings):
+    """Run to the end; return how many tasks ran, and how many came from an earlier run."""
+    result = run(folder, *command(*settings))
+    assert result.returncode == 0, result.stderr
+    total, cached = re.search(r"(\d+) tasks, (\d+) of them from an earlier run", result.stderr).groups()
+    assert int(total) == TASKS
+    return int(total) - int(cached), int(cached)
+
+
+def half_written(folder):
+    return list((folder / "out").rglob(".*.tmp"))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, photo_folder):
+    """A folder whose first run was killed in the middle, and how many tasks it had finished."""
+    folder = make_folder(tmp_path_factory.mktemp("local"), photo_folder)
+    process = start(folder, *command())
+    entries = folder / "out/cache"
+    deadline = time.monotonic() + 120
+    while len(list(entries.rglob("*.json"))) < 5:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert not (folder / "out/metrics.json").exists()
+    return folder, len(list(entries.rglob("*.json")))
+
+
+@pytest.fixture(scope="module")
+def resumed(killed):
+    folder, finished = killed
+    return folder, finished, run_again(folder)
+
+
+def test_after_a_kill_the_finished_tasks_are_not_run_again(resumed):
+    _, finished, (ran, cached) = resumed
+    assert cached == finished
+    assert ran == TASKS - finished
+
+
+def test_nothing_half_written_is_left(resumed):
+    assert half_written(resumed[0]) == []
+
+
+def test_the_results_lie_where_the_run_says(resumed):
+    out = resumed[0] / "out"
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert list(metrics["obfuscators"]) == list(OBFUSCATORS)
+    assert "<html" in (out / "report.html").read_text()[:200]
+    assert json.loads((out / "registration.json").read_text())["models"] == []
+    assert (out / "mlflow.db").exists()
+    assert not (resumed[0] / "mlflow.db").exists()
+
+
+def test_artifacts_carry_digests_and_figures(resumed):
+    entries = [json.loads(path.read_text()) for path in (resumed[0] / "out/cache").rglob("*.json")]
+    metadata = {name: item["metadata"] for entry in entries for name, item in entry.items()}
+    assert re.fullmatch("[0-9a-f]{64}", metadata["raw"]["digest"])
+    assert re.fullmatch("[0-9a-f]{64}", metadata["prepared"]["dataset_digest"])
+    assert re.fullmatch("[0-9a-f]{64}", metadata["model"]["weights_sha256"])
+    assert 0 <= metadata["result"]["top1"] <= 1 if "top1" in metadata["result"] else True
+    assert metadata["evidence"]["dataset_digest"] == metadata["prepared"]["dataset_digest"]
+    assert set(metadata["headline"]) == {
+        f"{name}_{figure}" for name in OBFUSCATORS for figure in ("worst_case_top1", "psnr_db")
+    }
+
+
+def test_a_setting_of_the_report_runs_the_report_and_what_follows_it(resumed):
+    assert run_again(resumed[0], "report.headline=mosaic8")[0] == 1 + ALWAYS_RUN
+
+
+def test_other_photos_under_the_same_name_run_everything_when_their_digest_is_given(resumed):
+    folder = resumed[0]
+    (next((folder / "photos").rglob("*.png"))).unlink()
+    refused = run(folder, *command("fetch.digest=" + "f" * 64))
+    assert refused.returncode == 1
+    digest = re.search(r"have digest ([0-9a-f]{64})", refused.stderr)[1]
+    assert run_again(folder, f"fetch.digest={digest}")[1] == 0
+
+
+def test_a_failing_task_is_told_in_one_line_with_its_reason(tmp_path, photo_folder):
+    folder = make_folder(tmp_path, photo_folder)
+    for number in range(3):
+        (folder / "photos" / "Anna Lee" / f"broken {number}.png").write_bytes(b"no picture")
+    result = run(folder, *command())
+    assert result.returncode == 1
+    error = result.stderr.rstrip("\n").rpartition("\n")[2]
+    assert error.startswith("ddm: error: task prepare failed: ")
+    assert "files are unreadable" in error
+    assert error.endswith("the whole log: out/run.log")
+    assert "pipeline: failed" in (folder / "out/run.log").read_text()
+
+
+def test_two_runs_in_one_folder_do_not_get_into_each_others_way(tmp_path, photo_folder):
+    folder = make_folder(tmp_path, photo_folder)
+    process = start(folder, *command())
+    try:
+        while not (folder / "out/run.json").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        second = run(folder, *command())
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert second.returncode == 1
+    assert "another run is at work here" in second.stderr
