@@ -74,7 +74,8 @@ def test_runs_find_the_mlflow_server_and_it_answers_them(manifests):
 def test_the_server_finds_its_database(manifests):
     known = by_key(manifests)
     address = known["ConfigMap", "ddm", "mlflow"]["data"]["MLFLOW_BACKEND_STORE_URI"]
-    user, host, port, database = re.fullmatch(r"postgresql://(\w+)@(\w+):(\d+)/(\w+)", address).groups()
+    pattern = r"postgresql\+psycopg2://(\w+)@(\w+):(\d+)/(\w+)"
+    user, host, port, database = re.fullmatch(pattern, address).groups()
     assert known["Service", "ddm", host]["spec"]["ports"][0]["port"] == int(port)
     (container,) = containers(known["StatefulSet", "ddm", host])
     variables = {variable["name"]: variable.get("value") for variable in container["env"]}

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-# A strict platform: nothing to write on but /tmp, no network, no rights, a user that no passwd entry knows.
+# A strict platform: nothing to write on but /tmp, no rights, a user that no passwd entry knows.
 LOCKED_DOWN = (
     "--read-only",
     "--user=123456:0",
-    "--network=none",
     "--tmpfs=/tmp",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
@@ -57,15 +56,20 @@ class Image:
     engine: str
     reference: str
 
-    def run(self, *arguments, options=(), entrypoint=None):
-        """Run the image, locked down; `options` go to the engine."""
+    def command(self, *arguments, options=(), entrypoint=None, network="none"):
+        """Return the command that runs the image, locked down; `options` go to the engine."""
         if entrypoint:
             options = (*options, f"--entrypoint={entrypoint}")
-        return call(self.engine, "run", "--rm", *LOCKED_DOWN, *options, self.reference, *arguments)
+        started = (self.engine, "run", "--rm", f"--network={network}", *LOCKED_DOWN, *options)
+        return *started, self.reference, *arguments
 
-    def output(self, *arguments, options=(), entrypoint=None):
-        """Run the image as `run` does and return what it prints; it must end well."""
-        done = self.run(*arguments, options=options, entrypoint=entrypoint)
+    def run(self, *arguments, **how):
+        """Run the image as `command` describes, to its end."""
+        return call(*self.command(*arguments, **how))
+
+    def output(self, *arguments, **how):
+        """Run the image as `command` describes and return what it prints; it must end well."""
+        done = self.run(*arguments, **how)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
