@@ -52,12 +52,13 @@ def main(specification: Path, events: int) -> int:
     from ddm_core.arguments import from_arguments
     from ddm_core.tracking import EXPERIMENT, connect, experiment_id
     from pipelines.ddm_pipeline import build_pipeline
+    from pipelines.local_docker import docker_runner
     from pipelines.resources import Parallelism
 
     # Tasks side by side would all find MLflow's store missing, and make it at once.
     experiment_id(connect(), EXPERIMENT)
     wanted = read_specification(specification)
-    runner = local.SubprocessRunner(use_venv=False) if wanted.runner == "subprocess" else _docker_runner()
+    runner = local.SubprocessRunner(use_venv=False) if wanted.runner == "subprocess" else docker_runner()
     local.init(runner, pipeline_root=str(Path.cwd()), enable_caching=True, cache_root=wanted.cache)
     _observe(_writer(events))
     pipeline = build_pipeline(
@@ -102,19 +103,6 @@ def _observe(tell: Callable[[Event], None]) -> None:
         return outputs, status
 
     task_executor.execute_single_task = observed
-
-
-def _docker_runner() -> Any:  # noqa: ANN401 - kfp.local.DockerRunner
-    """Run containers as the current user, in the folder that kfp mounts, with MLflow's and S3's settings."""
-    from kfp import local
-
-    prefixes = ("MLFLOW_", "AWS_", "DDM_")
-    passed = {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
-    return local.DockerRunner(
-        user=f"{os.getuid()}:{os.getgid()}",
-        working_dir=str(Path.cwd()),
-        environment={"HOME": "/tmp", **passed},
-    )
 
 
 if __name__ == "__main__":
