@@ -55,7 +55,14 @@ def postgres():
         server = subprocess.Popen([binaries / "postgres", *arguments], cwd=folder, stderr=log, **owner)
     try:
         connection = f"host=127.0.0.1 port={port} user=mlflow password={PASSWORD} dbname=postgres"
-        create = [binaries / "psql", connection, "-c", "CREATE DATABASE mlflow"]
+        create = [
+            binaries / "psql",
+            connection,
+            "-c",
+            "CREATE DATABASE mlflow",
+            "-c",
+            "CREATE DATABASE older",
+        ]
         wait_until(lambda: call(*create).returncode == 0, server, folder / "log")
         yield port
     finally:
@@ -171,12 +178,38 @@ def test_it_answers_to_the_names_of_the_service_alone(server):
     assert status(server, search, f"elsewhere.example.com:{server}") == 403
 
 
-def test_the_upgrade_job_finds_the_tables_up_to_date(image, environment, server):
+@pytest.fixture
+def older_tables(postgres):
+    """A database as the version of MLflow before the last change of the tables left it; yields its engine."""
+    import sqlalchemy
+    from alembic.command import upgrade
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+
+    address = f"postgresql+psycopg2://mlflow:{PASSWORD}@127.0.0.1:{postgres}/older"
+    engine = sqlalchemy.create_engine(address)
+    Base.metadata.create_all(engine)
+    config = _get_alembic_config(address)
+    revisions = ScriptDirectory.from_config(config)
+    before = revisions.get_revision(revisions.get_current_head()).down_revision
+    upgrade(config, before)
+    yield engine
+    engine.dispose()
+
+
+def test_the_upgrade_job_brings_older_tables_up_to_date(image, environment, older_tables):
+    from mlflow.store.db.utils import _verify_schema
+
     variables, _ = environment
     container = container_of("database-upgrade.yaml", "CronJob")
-    entrypoint, *arguments = container["command"]
-    address = variables["MLFLOW_BACKEND_STORE_URI"]
-    arguments = [argument.replace("$(MLFLOW_BACKEND_STORE_URI)", address) for argument in arguments]
+    address = variables["MLFLOW_BACKEND_STORE_URI"].removesuffix("mlflow") + "older"
+    entrypoint, *arguments = [
+        argument.replace("$(MLFLOW_BACKEND_STORE_URI)", address) for argument in container["command"]
+    ]
+    with pytest.raises(Exception, match="out-of-date"):
+        _verify_schema(older_tables)
     done = image.run(*arguments, options=as_options(variables), entrypoint=entrypoint, network="host")
     assert done.returncode == 0, done.stderr
     assert PASSWORD not in done.stdout + done.stderr
+    _verify_schema(older_tables)
