@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ddm_core.errors import DdmError, did_you_mean
-from pipelines.server import TIMEOUTS, Server, TransientError, explained, refuse_login_page
+from pipelines.failures import TransientError
+from pipelines.server import TIMEOUTS, Server, explained, refuse_login_page
 from pipelines.tasks import FINISHED, Task
 from pipelines.watch import RunStatus, look, looks
 
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 
 LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log"
 
-GONE = (
-    "the server has no log; Kubernetes removes the pods of ended tasks after a while, and a task from the "
-    "cache never had one"
-)
+WHY = "Kubernetes removes the pods of ended tasks after a while, and a task from the cache never had one"
 
 
 class LogMissingError(DdmError):
@@ -28,10 +26,11 @@ class LogMissingError(DdmError):
 
 @dataclass
 class _Printed:
-    """How many bytes of which pod are printed already, and whether the last one ended a line."""
+    """How many bytes of which pod are printed already, whether the last ended a line, and what is missing."""
 
     bytes: dict[str, int] = field(default_factory=dict)
     line_ended: bool = True
+    missing: list[str] = field(default_factory=list)
 
 
 def print_logs(
@@ -52,8 +51,11 @@ def print_logs(
     printed = _Printed()
     for one in sorted(_choose(status, task), key=lambda one: one.state != "FAILED"):
         _print_task(server, run_id, one, printed)
-    if not printed.bytes:
-        raise LogMissingError(f"run {run_id} ({status.state}): {GONE}; see {status.url}")
+    if printed.missing:
+        line = f"run {run_id}: the server has no log of {', '.join(printed.missing)}; {WHY}; see {status.url}"
+        if not printed.bytes:
+            raise LogMissingError(line)
+        print(f"ddm: {line}", file=sys.stderr)
 
 
 def _follow(server: Server, run_id: str, task: str | None, interval: float) -> None:
@@ -89,8 +91,7 @@ def _print_task(server: Server, run_id: str, task: Task, printed: _Printed, *, f
         try:
             _print_pod(server, run_id, names, printed, f"{task.name} ({task.state}{attempt})", follow=follow)
         except LogMissingError:
-            if task.state in FINISHED and not follow:
-                print(f"ddm: {task.name}{attempt}: {GONE}", file=sys.stderr)
+            printed.missing.append(task.name + attempt)
         except TransientError:
             if not follow:  # the next look asks again, from where this broke off
                 raise
@@ -135,7 +136,7 @@ def _open(server: Server, run_id: str, names: tuple[str, ...], *, follow: bool) 
         except ApiException as error:
             if error.status not in (400, 404, 500):  # what the server says of a pod that is not there
                 raise
-    raise LogMissingError(f"{server.address}: {GONE}")
+    raise LogMissingError(f"{server.address}: has no log of pod {names[0]}")
 
 
 def _write(printed: _Printed, text: bytes) -> None:

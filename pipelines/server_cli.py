@@ -109,6 +109,7 @@ def _connect(options: argparse.Namespace) -> Server:
 
 
 def _submit(options: argparse.Namespace) -> None:
+    from pipelines.arguments import load_params
     from pipelines.submit import RunRequest, submit
     from pipelines.watch import wait
 
@@ -117,6 +118,7 @@ def _submit(options: argparse.Namespace) -> None:
     if options.timeout and not options.wait:
         raise DdmError("--timeout bounds the waiting; pass --wait too")
     request = RunRequest(
+        defaults=load_params(options.params),
         params=read_parameters(options),
         experiment=options.experiment,
         name=options.run_name or f"ddm {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",

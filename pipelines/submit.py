@@ -16,8 +16,9 @@ from ddm_core.errors import DdmError
 from ddm_core.files import sha256_file
 from ddm_core.params import Params
 from pipelines.compile import PIPELINE_NAME, compile_pipeline
+from pipelines.failures import NotFoundError, foreign_answer
 from pipelines.schedule import to_kfp_cron
-from pipelines.server import NotFoundError, Server, call, foreign_answer
+from pipelines.server import Server, call
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -26,10 +27,13 @@ NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 class RunRequest:
     """What is to run and how.
 
-    `image` is a reference that the cluster can pull, `gpus` are those of each task that uses one, `recurring`
-    is a cron expression. Without `pipeline_root` and `service_account` the server's own are used.
+    `defaults` go into the uploaded pipeline and `params` into the run, so that runs with other parameters
+    are runs of the same version. `image` is a reference that the cluster can pull, `gpus` are those of each
+    task that uses one, `recurring` is a cron expression. Without `pipeline_root` and `service_account` the
+    server's own are used.
     """
 
+    defaults: Params
     params: Params
     experiment: str
     name: str
@@ -66,7 +70,7 @@ def submit(server: Server, request: RunRequest) -> Submission:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / f"{PIPELINE_NAME}.yaml"  # the server judges the file by its name's ending
         compile_pipeline(
-            request.params,
+            request.defaults,
             package,
             image=image,
             gpus=request.gpus,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ddm_core.errors import DdmError
-from pipelines.server import Server, TransientError, call, foreign_answer
+from pipelines.failures import TransientError, foreign_answer
+from pipelines.server import Server, call
 from pipelines.tasks import FINISHED, Task, message_of, tasks_of, time_of
 
 if TYPE_CHECKING:

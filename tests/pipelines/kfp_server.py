@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import yaml
 from api_models import MalformedError, check_body
-from argo import Workflow
+from argo import Node, Workflow
 from google.protobuf.json_format import ParseDict, ParseError
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -52,7 +52,7 @@ class KfpServer:
     def __init__(self, certificate: Path | None = None):
         self.token: str | None = None
         self.cookie: str | None = None
-        self.login: str | None = None  # "redirect" or "page": what somebody without the cookie gets
+        self.login: str | None = None  # without the cookie: "redirect" or "page"; or "https"
         self.namespaces: set[str] | None = None  # None: for one user
         self.failing: dict[str, str] = {}
         self.tells_errors = False
@@ -60,7 +60,7 @@ class KfpServer:
         self.hiccups: list[Any] = []
         self.cancelled_at_look: int | None = None
         self.pod_names = "v2"
-        self.pods_removed = False
+        self.pods_removed: bool | str = False  # all, or those of one task
         self.streams = False
 
         self.requests: list[tuple[str, str]] = []
@@ -204,7 +204,7 @@ class KfpServer:
         workflow = self.workflows[run_id]
         name_of = workflow.pod_of if self.pod_names == "v2" else workflow.id_of
         node = next((one for one in workflow.nodes if one.template and name_of(one) == pod), None)
-        if node is None or node.state is None or self.pods_removed:
+        if node is None or node.state is None or self._is_removed(node):
             raise RefusedError(500, f'Failed to read logs for run {run_id}: pods "{pod}" not found')
         write(f"{node.path.removeprefix(workflow.name)} begins — ".encode())
         while self.streams and follow and node.state == "RUNNING":
@@ -212,6 +212,9 @@ class KfpServer:
             time.sleep(0.01)
         if node.state != "RUNNING":
             write(f"and {node.error or 'ends well'}\n".encode())
+
+    def _is_removed(self, node: Node) -> bool:
+        return self.pods_removed is True or f".{self.pods_removed}." in node.path
 
     def _check_start(self, content: dict[str, Any]) -> dict[str, Any]:
         """Hold what starts a run to what is here; return the pipeline's spec."""
@@ -330,9 +333,11 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
                     401, f"Request header has no valid token: {self.headers.get('Authorization')}"
                 )
             if server.login and self.headers.get("Cookie") != server.cookie:
-                if server.login == "redirect":
+                if server.login != "page":
+                    moved = f"{server.address.replace('http:', 'https:')}{self.path}"
+                    page = "/dex/auth?client_id=kubeflow&state=hidden-state"
                     self.send_response(302)
-                    self.send_header("Location", "/dex/auth?client_id=kubeflow&state=hidden-state")
+                    self.send_header("Location", page if server.login == "redirect" else moved)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                 else:

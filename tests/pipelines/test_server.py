@@ -103,11 +103,23 @@ def test_a_login_page_stops_every_verb(ddm, submit, server, verb):
     assert_one_line(said, "answers with a login page")
 
 
+def test_a_server_that_moved_to_https_is_told(status, server):
+    server.login = "https"
+    assert_one_line(status(), f"moved to https; pass --host {server.address.replace('http:', 'https:')}")
+
+
 def test_401_says_which_credential_was_refused_or_that_there_was_none(status, server, tmp_path):
     server.token = TOKEN
     assert_one_line(status(), "wants to know who asks (401)", "--token-file", "KF_PIPELINES_TOKEN")
     path = a_file(tmp_path, "an.old.token")
     assert_one_line(status("--token-file", path), f"refused the token of --token-file {path} (401)")
+
+
+def test_a_long_answer_is_cut_after_its_secrets_are_hidden(status, server, tmp_path):
+    server.token, server.hiccups = TOKEN, [f"{'x' * 280}{TOKEN}"]
+    said = status("--token-file", a_file(tmp_path, TOKEN))
+    assert_one_line(said, "xxx***")
+    assert TOKEN[:10] not in said.err
 
 
 def test_403_names_the_namespace_and_hides_the_token_that_the_server_quotes(submit, server, tmp_path):
@@ -166,6 +178,7 @@ def test_inside_a_cluster_the_service_of_kubeflow_is_asked(monkeypatch):
     [
         ("localhost:8080", "begins with neither http:// nor https://"),
         ("http://user:hunter2@localhost", "holds a user name or a password"),
+        ("user:hunter2@localhost", "holds a user name or a password"),
         ("http://localhost:port", "no URL"),
         ("http://", "names no host"),
     ],

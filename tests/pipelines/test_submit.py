@@ -75,6 +75,14 @@ def test_every_setting_reaches_the_run_as_a_parameter_of_its_own_type(submit, se
     assert parameters["train"][1]["block"] == 4
 
 
+def test_runs_with_other_parameters_are_runs_of_the_same_version(submit, server):
+    submit()
+    assert "already there" in submit("--param", "attack.epochs=5").out
+    first, second = server.runs.values()
+    assert first["runtime_config"]["parameters"]["attack"]["epochs"] != 5
+    assert second["runtime_config"]["parameters"]["attack"]["epochs"] == 5
+
+
 def test_no_cache_switches_caching_off_in_every_task(submit, server):
     submit("--no-cache")
     assert "enableCache: true" not in yaml.safe_dump(only(server.versions)["pipeline_spec"])

@@ -247,10 +247,19 @@ def test_logs_of_an_unknown_task_suggest_the_nearest(run, on, server):
 
 def test_logs_that_are_gone_are_one_clear_line(run, on, server):
     server.speed, server.pods_removed = 1000, True
-    said = on("logs", run(), "--task", "report")
+    said = on("logs", run(), "--task", "train")
     assert said.status == 1
     assert said.out == ""
-    assert "the server has no log" in said.err.splitlines()[-1]
+    assert "the server has no log of train/none, train/mosaic8; Kubernetes removes" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_logs_that_are_gone_in_part_are_named_after_those_that_are_there(run, on, server):
+    server.speed, server.pods_removed = 1000, "fetch"
+    said = on("logs", run())
+    assert said.status == 0
+    assert said.out.count("==>") == len(TASKS) - 1
+    assert "the server has no log of fetch; Kubernetes" in said.err
 
 
 def test_logs_before_the_first_task_say_so(run, on, server):
