@@ -44,6 +44,11 @@ def why_unusable(engine):
     return ""
 
 
+def head():
+    """Return the commit of this checkout, `unknown` outside git."""
+    return call("git", "-C", str(CHECKOUT), "rev-parse", "HEAD").stdout.strip() or "unknown"
+
+
 def make_image(reference, folder=CHECKOUT):
     """Build the image of a checkout with `make image`; options come from the environment, as for people."""
     return call("make", "--directory", str(folder), "image", f"IMAGE={reference}")
@@ -51,10 +56,11 @@ def make_image(reference, folder=CHECKOUT):
 
 @dataclass(frozen=True)
 class Image:
-    """A built image, and the engine that has it."""
+    """A built image, the engine that has it, and the commit that it was built from."""
 
     engine: str
     reference: str
+    commit: str = "unknown"
 
     def command(self, *arguments, options=(), entrypoint=None, network="none"):
         """Return the command that runs the image, locked down; `options` go to the engine."""

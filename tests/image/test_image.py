@@ -54,8 +54,7 @@ def test_it_names_its_version_and_commit(image):
     assert labels["version"] == __version__
     assert labels["title"]
     assert labels["description"]
-    head = call("git", "-C", str(CHECKOUT), "rev-parse", "HEAD").stdout.strip() or "unknown"
-    assert re.fullmatch(rf"{head}(-dirty)?", labels["revision"])
+    assert re.fullmatch(rf"{image.commit}(-dirty)?", labels["revision"])
     assert f"DDM_COMMIT={labels['revision']}" in config["Env"]
 
 
