@@ -319,7 +319,7 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
                 )
             except ProxyError as page:
                 self._send(502, str(page).encode(), "text/html")
-            except ConnectionAbortedError:
+            except ConnectionError:  # a hiccup, or the client has gone
                 self.close_connection = True
             except Exception as error:  # a field that is missing or of a shape that nothing above foresees
                 server.faults.append(f"{self.path}: {error!r}")
@@ -332,7 +332,7 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
                 raise RefusedError(
                     401, f"Request header has no valid token: {self.headers.get('Authorization')}"
                 )
-            if server.login and self.headers.get("Cookie") != server.cookie:
+            if server.login == "https" or (server.login and self.headers.get("Cookie") != server.cookie):
                 if server.login != "page":
                     moved = f"{server.address.replace('http:', 'https:')}{self.path}"
                     page = "/dex/auth?client_id=kubeflow&state=hidden-state"
