@@ -47,6 +47,8 @@ COPY --from=project /opt/project /opt/venv
 COPY params.yaml ./
 ARG VERSION=unknown
 ARG COMMIT=unknown
+# podman takes ENV and LABEL from its cache when only the value of an ARG has changed; a RUN it repeats.
+RUN : "$VERSION $COMMIT"
 ENV DDM_COMMIT=$COMMIT
 LABEL org.opencontainers.image.title="DDM Pipeline" \
       org.opencontainers.image.description="Trains a learned face-photo obfuscator, attacks it, and lets only models that survive reach production." \

@@ -44,9 +44,9 @@ def why_unusable(engine):
     return ""
 
 
-def head():
-    """Return the commit of this checkout, `unknown` outside git."""
-    return call("git", "-C", str(CHECKOUT), "rev-parse", "HEAD").stdout.strip() or "unknown"
+def head(folder=CHECKOUT):
+    """Return the commit of a checkout, `unknown` outside git."""
+    return call("git", "-C", str(folder), "rev-parse", "HEAD").stdout.strip() or "unknown"
 
 
 def make_image(reference, folder=CHECKOUT):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import pytest
 import yaml
-from engine import CHECKOUT, Image, call, make_image
+from engine import CHECKOUT, Image, call, head, make_image
 
 from ddm_core import __version__
 from ddm_core.cli import main
@@ -154,13 +155,29 @@ def test_a_code_change_is_a_small_layer_above_the_old_dependencies(image, tmp_pa
     try:
         after = Image(image.engine, reference)
         layers, new_layers = image.inspect()["RootFS"]["Layers"], after.inspect()["RootFS"]["Layers"]
-        *dependencies, _project, _params = layers
+        *dependencies, _project, _params, _version = layers
         assert new_layers[: len(dependencies)] == dependencies
         assert len(new_layers) == len(layers)
         assert new_layers != layers
         program = "import ddm_core.errors; print(ddm_core.errors.MARK)"
         assert after.output("-c", program, entrypoint="python3").strip() == mark
         assert seconds < 120
+    finally:
+        call(image.engine, "rmi", reference)
+
+
+def test_a_new_commit_is_named_by_an_image_of_the_same_code(image, tmp_path):
+    same = copy_context(tmp_path / "checkout")
+    reference = "localhost/ddm-pipeline:test-committed"
+    environment = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.org"}
+    environment |= {"GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.org"}
+    try:
+        for message in ("first", "second"):
+            for command in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", message]):
+                subprocess.run(["git", *command], cwd=same, env={**os.environ, **environment}, check=True)
+            assert make_image(reference, same).returncode == 0
+            labels = Image(image.engine, reference).inspect()["Config"]["Labels"]
+            assert labels["org.opencontainers.image.revision"] == head(same)
     finally:
         call(image.engine, "rmi", reference)
 
