@@ -55,10 +55,14 @@ image: ## build the container image with docker or podman
 	  --build-arg TORCH_INDEX_URL --build-arg VERSION=$(VERSION) \
 	  --build-arg COMMIT="$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown)" .
 
-lock: ## resolve requirements.lock anew from pyproject.toml (needs uv)
+# The image gets what runs alone: the part of requirements.lock that pyproject.toml asks for without extras.
+lock: ## resolve requirements.lock and requirements-runtime.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra development --python $(PYTHON) --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 	sed -i 's/+cpu$$//' requirements.lock
+	uv pip compile pyproject.toml --quiet --constraint requirements.lock --python $(PYTHON) --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links | sed 's/+cpu$$//' \
+	  | grep --fixed-strings --line-regexp --file requirements.lock > requirements-runtime.lock
 
 clean: ## remove everything that the pipeline made; .venv stays
 	rm -rf data models results reports build

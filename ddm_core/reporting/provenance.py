@@ -31,7 +31,8 @@ def provenance(params: Params, dataset_digest: str, seconds: float, checkout: Pa
 def read_commit(checkout: Path) -> tuple[str, bool | None]:
     """Return the commit and whether tracked files differ from it.
 
-    Outside git it is the commit that a container image was built from (DDM_COMMIT), or ("unknown", None).
+    Outside git it is what a container image was built from (DDM_COMMIT, which ends in -dirty where files
+    differed), or ("unknown", None).
     dvc.lock does not count as a difference: DVC rewrites it while the stages run.
     """
     commit = _git(checkout, "rev-parse", "HEAD")
@@ -39,8 +40,8 @@ def read_commit(checkout: Path) -> tuple[str, bool | None]:
         checkout, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)dvc.lock"
     )
     if commit is None or changes is None:
-        built_from = os.environ.get("DDM_COMMIT", "")
-        return (built_from, False) if built_from else (UNKNOWN, None)
+        built_from, dirty, _ = os.environ.get("DDM_COMMIT", UNKNOWN).partition("-dirty")
+        return (built_from, bool(dirty)) if built_from not in ("", UNKNOWN) else (UNKNOWN, None)
     return commit, changes != ""
 
 

@@ -344,11 +344,24 @@ def test_the_commit_is_the_one_of_the_folder_that_the_stage_runs_in(measured, mo
     assert origin()["dirty"] is True
 
 
-def test_outside_git_the_commit_is_unknown(measured, monkeypatch):
+@pytest.mark.parametrize(
+    ("built_from", "expected"),
+    [
+        (None, ("unknown", None)),
+        ("unknown", ("unknown", None)),
+        ("", ("unknown", None)),
+        ("ab" * 20, ("ab" * 20, False)),
+        ("ab" * 20 + "-dirty", ("ab" * 20, True)),
+    ],
+)
+def test_outside_git_the_commit_is_that_of_the_image_if_any(measured, monkeypatch, built_from, expected):
     monkeypatch.chdir(measured)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(measured.parent))
+    monkeypatch.delenv("DDM_COMMIT", raising=False)
+    if built_from is not None:
+        monkeypatch.setenv("DDM_COMMIT", built_from)
     provenance = json.loads(run(measured).metrics.read_text())["provenance"]
-    assert (provenance["commit"], provenance["dirty"]) == ("unknown", None)
+    assert (provenance["commit"], provenance["dirty"]) == expected
 
 
 def test_the_text_table_of_a_run_names_every_obfuscator_within_110_characters(measured):
