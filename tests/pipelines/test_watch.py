@@ -132,7 +132,12 @@ def test_waiting_is_bounded_by_a_timeout_that_leaves_the_run_alone(submit, serve
 def start_waiting(server, params, **streams):
     command = [sys.executable, "-m", "ddm_core.cli", "pipeline", "submit", "--wait", "--interval", "0.05"]
     command += ["--params", str(params), "--host", server.address, "--image", IMAGE]
-    return subprocess.Popen(command, **streams)
+    return subprocess.Popen(command, preexec_fn=_heed_interrupts, **streams)
+
+
+def _heed_interrupts():
+    """A shell's background jobs, and what they start, ignore interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_an_interrupt_while_waiting_says_that_the_run_goes_on_and_how_to_end_it(server, params):
