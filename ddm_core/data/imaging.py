@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import io
+import math
+import os
+import stat
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ddm_core.data.alignment import align
+from ddm_core.data.raw import Box, Point, Region
+from ddm_core.data.regions import printable
 from ddm_core.errors import DdmError
 
 if TYPE_CHECKING:
@@ -16,10 +24,50 @@ if TYPE_CHECKING:
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; below the size at which Pillow itself begins to warn
 MAX_SIDE = 30_000
+MAX_BYTES = 1 << 28  # the largest photo of MAX_PIXELS that anyone stores, an RGB bitmap, takes 240 MB
+# EXIF orientation -> where a point x, y of an image stored with this width and height is when upright.
+TURNS: dict[int, Callable[[float, float, int, int], Point]] = {
+    2: lambda x, y, width, height: (width - x, y),
+    3: lambda x, y, width, height: (width - x, height - y),
+    4: lambda x, y, width, height: (x, height - y),
+    5: lambda x, y, width, height: (y, x),
+    6: lambda x, y, width, height: (height - y, x),
+    7: lambda x, y, width, height: (height - y, width - x),
+    8: lambda x, y, width, height: (y, width - x),
+}
+
+
+def read_photo(path: Path) -> bytes:
+    """Return the bytes of a photo file.
+
+    A pipe, socket or device that took the file's place since it was listed is refused, not waited for.
+
+    Raises:
+        DdmError: vanished, unreadable, not a regular file or larger than MAX_BYTES; the message is the
+            reason alone.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise DdmError("is not a regular file; replace it")
+            if status.st_size > MAX_BYTES:
+                raise DdmError(f"larger than {MAX_BYTES >> 20} MiB; make it smaller")
+            return file.read()
+    except FileNotFoundError:
+        raise DdmError("vanished after it was listed; put it back, or run again without it") from None
+    except OSError as error:
+        raise DdmError(f"cannot be read ({error.strerror}); mend its permissions or replace it") from None
 
 
 def decode(
-    content: bytes, *, image_size: int, channels: Literal[1, 3], square: Literal["crop", "pad"]
+    content: bytes,
+    *,
+    image_size: int,
+    channels: Literal[1, 3],
+    square: Literal["crop", "pad"],
+    region: Region | None = None,
+    margin: float = 0.0,
 ) -> NDArray[numpy.uint8]:
     """Decode a photo file's bytes to uint8 [channels, image_size, image_size], values 0..255.
 
@@ -28,17 +76,28 @@ def decode(
     colour profiles are ignored; of an animation the first frame counts. Grey is ITU-R 601 luma.
     `square="crop"` cuts out the centre, `"pad"` repeats the edge pixels; the resize is Lanczos, antialiased.
 
+    `region` (in pixels as stored, before the EXIF orientation) with landmarks gives the aligned face
+    (`ddm_core.data.alignment.align`); with a box alone the box, which `margin` (0 or more, a fraction of its
+    width and height) widens on every side as far as the photo goes, and `square` makes square.
+
     Raises:
-        DdmError: empty, not an image, corrupt, truncated or too large; the message is the reason alone.
+        DdmError: empty, not an image, corrupt, truncated or too large, or a region outside of the photo; the
+            message is the reason alone.
     """
     if not content:
         raise DdmError("the file is empty; replace it")
+    mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
     try:
-        image = _flatten(_open(content), "L" if channels == 1 else "RGB")
+        image, region = _upright(_open(content), region or Region())
+        if region.landmarks is not None:
+            return align(_flatten(image, mode), region.landmarks, image_size)
+        if region.box is not None:
+            image = image.crop(_widened(region.box, margin, image.size))
+        image = _flatten(image, mode)
     except DdmError:
         raise
     except Exception as error:  # a decoder fed with damaged bytes raises almost anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(printable(str(error)).split()) or type(error).__name__
         raise DdmError(f"corrupt or truncated image ({reason}); replace it") from None
     return _to_square(image, image_size, square)
 
@@ -54,8 +113,8 @@ def encode_png(image: NDArray[numpy.uint8]) -> bytes:
 
 
 def _open(content: bytes) -> Image:
-    """Return the loaded, upright image; sizes are judged by the header, before any pixel is decoded."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    """Return the loaded image; sizes are judged by the header, before any pixel is decoded."""
+    from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -75,7 +134,42 @@ def _open(content: bytes) -> Image:
         image.verify()
         image = Image.open(io.BytesIO(content), formats=("PNG",))
     image.load()
-    return ImageOps.exif_transpose(image)
+    return image
+
+
+def _upright(image: Image, region: Region) -> tuple[Image, Region]:
+    """Return the image and its region turned as EXIF says."""
+    from PIL import ExifTags, ImageOps
+
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = ImageOps.exif_transpose(image)
+    if turn is None:
+        return upright, region
+    (width, height), box, landmarks = image.size, region.box, region.landmarks
+    if box is not None:
+        columns, rows = zip(turn(*box[:2], width, height), turn(*box[2:], width, height), strict=True)
+        box = (min(columns), min(rows), max(columns), max(rows))
+    if landmarks is not None:  # whole numbers are the centres of pixels, so the last one is a pixel less far
+        landmarks = tuple(turn(x, y, width - 1, height - 1) for x, y in landmarks)
+    return upright, Region(box, landmarks)
+
+
+def _widened(box: Box, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return every pixel of an image of `size` that the box with its margin touches."""
+    left, top, right, bottom = box
+    (width, height), across, down = size, margin * (right - left), margin * (bottom - top)
+    # min and max would take a NaN for a bound; comparisons with it are false
+    if not (left < right and top < bottom and left < width and top < height and right > 0 and bottom > 0):
+        raise DdmError(
+            f"the box {left:g}, {top:g}, {right:g}, {bottom:g} holds nothing of the photo of"
+            f" {width} x {height} pixels; mend the box"
+        )
+    return (
+        math.floor(max(0, left - across)),
+        math.floor(max(0, top - down)),
+        math.ceil(min(width, right + across)),
+        math.ceil(min(height, bottom + down)),
+    )
 
 
 def _flatten(image: Image, mode: Literal["L", "RGB"]) -> Image:
@@ -110,7 +204,14 @@ def _to_square(image: Image, size: int, square: Literal["crop", "pad"]) -> NDArr
     scale = size / max(width, height)
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     image = image.resize((width, height), Image.Resampling.LANCZOS)
-    pixels = numpy.asarray(image).reshape(height, width, -1).transpose(2, 0, 1)
+    pixels = _to_array(image)
     left, top = (size - width) // 2, (size - height) // 2
     margins = ((0, 0), (top, size - height - top), (left, size - width - left))
     return numpy.ascontiguousarray(numpy.pad(pixels, margins, mode="edge"))
+
+
+def _to_array(image: Image) -> NDArray[numpy.uint8]:
+    """Return uint8 [channels, height, width]."""
+    import numpy
+
+    return numpy.ascontiguousarray(numpy.atleast_3d(numpy.asarray(image)).transpose(2, 0, 1))
