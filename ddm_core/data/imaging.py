@@ -9,7 +9,7 @@ import stat
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from ddm_core.data.alignment import align
 from ddm_core.data.raw import Box, Point, Region
@@ -40,6 +40,19 @@ TURNS: dict[int, Callable[[float, float, int, int], Point]] = {
 def read_photo(path: Path) -> bytes:
     """Return the bytes of a photo file.
 
+    Raises:
+        DdmError: as `open_photo`; the message is the reason alone.
+    """
+    try:
+        with open_photo(path) as file:
+            return file.read()
+    except OSError as error:
+        raise DdmError(f"cannot be read ({error.strerror}); mend or replace it") from None
+
+
+def open_photo(path: Path) -> BinaryIO:
+    """Return a photo file open for reading.
+
     A pipe, socket or device that took the file's place since it was listed is refused, not waited for.
 
     Raises:
@@ -47,17 +60,18 @@ def read_photo(path: Path) -> bytes:
             reason alone.
     """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DdmError("is not a regular file; replace it")
-            if status.st_size > MAX_BYTES:
-                raise DdmError(f"larger than {MAX_BYTES >> 20} MiB; make it smaller")
-            return file.read()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise DdmError("vanished after it was listed; put it back, or run again without it") from None
     except OSError as error:
         raise DdmError(f"cannot be read ({error.strerror}); mend its permissions or replace it") from None
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISREG(status.st_mode):
+        raise DdmError(f"larger than {MAX_BYTES >> 20} MiB; make it smaller")
+    raise DdmError("is not a regular file; replace it")
 
 
 def decode(

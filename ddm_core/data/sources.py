@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ddm_core.data.raw import Rejected
+from ddm_core.data.regions import printable
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_bytes
 
@@ -26,12 +29,23 @@ ORL_HEADER = b"P5\n92 112\n255\n"
 ORL_WIDTH, ORL_HEIGHT = 92, 112
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One photo file: its path relative to the root, with forward slashes, and the person it shows."""
 
     relative: str
     identity: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every candidate file of a folder: the photos, and what has a photo's name but cannot be taken for one.
+
+    Both are sorted by relative path; their lengths add up to the candidates found.
+    """
+
+    photos: tuple[SourceFile, ...]
+    rejected: tuple[Rejected, ...]
 
 
 @dataclass(frozen=True)
@@ -43,22 +57,50 @@ class RawSource:
 
 
 def list_photos(root: Path) -> tuple[SourceFile, ...]:
-    """Return every photo file below `root`, sorted by relative path.
-
-    The person is the first folder level (`anna/2024/x.jpg` shows `anna`); a file right in `root` shows the
-    person of its name without the trailing number (`Anna_Lee_0001.jpg` shows `Anna_Lee`). Files are chosen
-    by suffix (IMAGE_SUFFIXES, any case); hidden files and folders are skipped. Symbolic links are followed;
-    a folder reached twice is read once, so that loops end.
+    """Return the photo files of `list_files` alone.
 
     Raises:
-        DdmError: no such folder, no photo in it, a name without an identity or that is not valid text.
+        DdmError: no such folder, or no photo in it.
+    """
+    listing = list_files(root)
+    if not listing.photos:
+        first = "; ".join(f"{file.relative}: {file.reason}" for file in listing.rejected[:3])
+        raise DdmError(f"{root}: no photo in it can be taken, {len(listing.rejected)} rejected: {first}")
+    return listing.photos
+
+
+def list_files(root: Path) -> Listing:
+    """Return every candidate file below `root`: each photo, and each rejected one with its reason.
+
+    The person is the first folder level (`anna/2024/x.jpg` shows `anna`); a file right in `root` shows the
+    person of its name without the trailing number (`Anna_Lee_0001.jpg` shows `Anna_Lee`); either is
+    normalised to Unicode's NFC. Candidates are chosen by suffix (IMAGE_SUFFIXES, any case); hidden files and
+    folders are none. Files are judged by their kind and name, and not opened.
+
+    A symbolic link to a file in `root` is that file under another name. A link to a folder in `root` is
+    passed over, for the folder is read at its own place; so loops end. Links out of `root` are rejected: a
+    folder given by somebody else must not draw in files of the machine.
+
+    Raises:
+        DdmError: no such folder, or one that cannot be listed; no candidate in it.
     """
     if not root.is_dir():
         raise DdmError(f"{root}: no such folder; give a directory of identity/image files")
-    photos = sorted(_walk(root), key=lambda photo: photo.relative)
-    if not photos:
+    photos: list[SourceFile] = []
+    rejected: list[Rejected] = []
+    for file in _walk(root):
+        if isinstance(file, SourceFile):
+            photos.append(file)
+        else:
+            rejected.append(file)
+    photos.sort(key=lambda photo: photo.relative)
+    duplicates = _same_names(photos)
+    if duplicates:
+        photos = [photo for photo in photos if photo.relative not in duplicates]
+        rejected += duplicates.values()
+    if not photos and not rejected:
         raise DdmError(f"{root}: no photo in it; expected identity/image files ({image_suffixes()})")
-    return tuple(photos)
+    return Listing(tuple(photos), tuple(sorted(rejected, key=lambda file: file.relative)))
 
 
 def identity_of(relative: str) -> str:
@@ -165,18 +207,82 @@ def _read_shipped_orl() -> dict[str, bytes]:
         raise DdmError(f"{ORL_DISTRIBUTION}: {error}; reinstall it from requirements.lock") from None
 
 
-def _walk(root: Path) -> Iterator[SourceFile]:
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        if real in seen:
+def _walk(root: Path) -> Iterator[SourceFile | Rejected]:
+    real_root = os.path.realpath(root)
+    pending = [""]  # not recursive: folders may nest deeper than Python's stack
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(f"{root}/{folder}") as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            if not folder:
+                raise DdmError(f"{root}: cannot be listed ({error.strerror}); mend its permissions") from None
+            reason = f"a folder that cannot be listed ({error.strerror}); mend or remove it"
+            yield Rejected(printable(folder[:-1]), reason)
             continue
-        seen.add(real)
-        for name in names:
-            photo = photo_of(Path(folder, name).relative_to(root).as_posix())
-            if photo is not None:
-                yield photo
+        if not visible and _is_candidate(folder[:-1]):
+            yield Rejected(printable(folder[:-1]), "an empty folder with a photo's name; remove it")
+        for entry in visible:
+            relative = folder + entry.name
+            if entry.is_symlink():
+                yield from _judge_link(real_root, relative)
+            elif entry.is_dir(follow_symlinks=False):
+                pending.append(f"{relative}/")
+            elif _is_candidate(relative):
+                yield _judge_name(relative) if entry.is_file(follow_symlinks=False) else _no_file(relative)
+
+
+def _judge_link(real_root: str, relative: str) -> Iterator[SourceFile | Rejected]:
+    try:
+        target = os.path.realpath(f"{real_root}/{relative}", strict=True)
+        mode = os.stat(target).st_mode  # noqa: PTH116 - a Path for each link would only cost time
+    except OSError:
+        yield Rejected(printable(relative), "a symbolic link that leads nowhere or in a circle; remove it")
+        return
+    if not stat.S_ISDIR(mode) and not _is_candidate(relative):
+        return
+    if target != real_root and not target.startswith(f"{real_root}/"):
+        reason = "a symbolic link out of the folder; put what it leads to in its place"
+        yield Rejected(printable(relative), reason)
+    elif stat.S_ISREG(mode):
+        yield _judge_name(relative)
+    elif not stat.S_ISDIR(mode):
+        yield _no_file(relative)
+    elif "/." in target.removeprefix(real_root):
+        reason = "a symbolic link into a hidden folder; put what it leads to in its place"
+        yield Rejected(printable(relative), reason)
+
+
+def _judge_name(relative: str) -> SourceFile | Rejected:
+    try:
+        _refuse_unprintable(relative)
+        return SourceFile(relative, unicodedata.normalize("NFC", identity_of(relative)))
+    except DdmError as error:
+        shown, reason = printable(relative), str(error)
+        return Rejected(shown, reason.removeprefix(f"{relative}: ").removeprefix(f"{relative!a}: "))
+
+
+def _no_file(relative: str) -> Rejected:
+    return Rejected(printable(relative), "a named pipe, socket or device, not a file; remove it")
+
+
+def _is_candidate(relative: str) -> bool:
+    return os.path.splitext(relative)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path costs ten times more
+
+
+def _same_names(photos: Iterable[SourceFile]) -> dict[str, Rejected]:
+    """Return the photos named the same as another: Unicode can spell one name in several ways."""
+    unusual = [photo.relative for photo in photos if not unicodedata.is_normalized("NFC", photo.relative)]
+    if not unusual:
+        return {}
+    first = {unicodedata.normalize("NFC", name): name for name in reversed(unusual)}
+    first |= {photo.relative: photo.relative for photo in photos if photo.relative in first}
+    return {
+        name: Rejected(name, "the same name as another file's, in another Unicode form; rename one of them")
+        for name in unusual
+        if first[unicodedata.normalize("NFC", name)] != name
+    }
 
 
 def _refuse_unprintable(relative: str) -> None:

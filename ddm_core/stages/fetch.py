@@ -12,11 +12,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddm_core.data.imaging import open_photo
+from ddm_core.data.raw import Rejected
+from ddm_core.data.regions import write_rejected
 from ddm_core.data.sources import (
     ORL_CREDIT,
     SOURCE_NAME,
     RawSource,
     combined_digest,
+    list_files,
     list_photos,
     read_orl,
 )
@@ -105,15 +109,25 @@ def _lay_orl(temporary: Path) -> None:
 
 
 def _copy_folder(folder: Path, temporary: Path) -> None:
-    """Copy every photo of `folder` unchanged, whatever it holds: judging files is the next stage's work."""
+    """Copy every photo of `folder` unchanged, whatever it holds: judging files is the next stage's work.
+
+    Files that cannot be read are named in the raw folder's rejected.jsonl.
+    """
     from tqdm import tqdm
 
-    for photo in tqdm(list_photos(folder), desc="fetch", unit="photo"):
+    listing = list_files(folder)
+    rejected = list(listing.rejected)
+    for photo in tqdm(listing.photos, desc="fetch", unit="photo"):
         target = temporary / photo.relative
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copyfile(folder / photo.relative, target)
+            with open_photo(folder / photo.relative) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        except DdmError as error:
+            rejected.append(Rejected(photo.relative, str(error)))
         except OSError as error:
             raise DdmError(
                 f"{folder / photo.relative}: cannot be copied ({error.strerror}); mend or remove it"
             ) from None
+    if rejected:
+        write_rejected(temporary, rejected)

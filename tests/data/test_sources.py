@@ -9,6 +9,7 @@ from ddm_core.data.sources import (
     ORL_HEADER,
     SourceFile,
     identity_of,
+    list_files,
     list_photos,
     read_orl,
     restore_line_feeds,
@@ -67,13 +68,16 @@ def test_hidden_files_hidden_folders_and_other_files_are_not_photos(tmp_path):
     assert [photo.relative for photo in list_photos(tmp_path)] == ["a/1.png"]
 
 
-def test_symbolic_links_are_followed_and_loops_end(tmp_path):
-    lay(tmp_path, "photos/anna/1.png", "elsewhere/ben/2.png")
+def test_symbolic_links_within_the_folder_are_read_once_and_loops_end(tmp_path):
+    lay(tmp_path, "photos/anna/1.png", "photos/zoe/2.png")
     (tmp_path / "photos/anna/loop").symlink_to(tmp_path / "photos")
-    (tmp_path / "photos/self").symlink_to("self")
-    (tmp_path / "photos/ben").symlink_to(tmp_path / "elsewhere/ben")
-    (tmp_path / "elsewhere/ben/back").symlink_to(tmp_path / "photos/anna")
-    assert [photo.relative for photo in list_photos(tmp_path / "photos")] == ["anna/1.png", "ben/2.png"]
+    (tmp_path / "photos/ben").symlink_to("zoe")
+    (tmp_path / "photos/ben 3.png").symlink_to("zoe/2.png")
+    (tmp_path / "link").symlink_to("photos")
+    for root in (tmp_path / "photos", tmp_path / "link"):
+        listing = list_files(root)
+        assert [photo.relative for photo in listing.photos] == ["anna/1.png", "ben 3.png", "zoe/2.png"]
+        assert listing.rejected == ()
 
 
 @pytest.mark.parametrize(

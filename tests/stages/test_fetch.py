@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from folders import names, tree
 
+from ddm_core.data.regions import read_rejected
 from ddm_core.data.sources import tree_digest
 from ddm_core.errors import DdmError
 from ddm_core.params import FetchParams, load
@@ -98,14 +99,26 @@ def test_a_folder_that_overlaps_raw_is_refused_before_anything_is_written(tmp_pa
     assert tree(tmp_path) == {"photos/anna/1.png": b"any"}
 
 
-def test_a_file_that_cannot_be_copied_is_named_and_the_earlier_raw_folder_stays(photo_folder, tmp_path):
+def test_a_file_that_cannot_be_copied_is_named_with_its_reason_beside_the_photos(tmp_path):
+    (tmp_path / "photos/anna").mkdir(parents=True)
+    (tmp_path / "photos/anna/1.png").write_bytes(b"any")
+    (tmp_path / "photos/anna/2.png").symlink_to("nowhere.png")
+    with (tmp_path / "photos/anna/3.png").open("wb") as huge:
+        huge.truncate(1 << 40)
+    assert fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / "raw").photos == 1
+    assert [(file.relative, file.reason) for file in read_rejected(tmp_path / "raw")] == [
+        ("anna/2.png", "a symbolic link that leads nowhere or in a circle; remove it"),
+        ("anna/3.png", "larger than 256 MiB; make it smaller"),
+    ]
+
+
+def test_when_no_photo_can_be_copied_the_earlier_raw_folder_stays(photo_folder, tmp_path):
     raw = tmp_path / "raw"
     fetch.run(FetchParams("folder", str(photo_folder)), raw=raw)
     before = tree(raw)
     (tmp_path / "photos/anna").mkdir(parents=True)
-    (tmp_path / "photos/anna/1.png").write_bytes(b"any")
     (tmp_path / "photos/anna/2.png").symlink_to("nowhere.png")
-    with pytest.raises(DdmError, match=r"2\.png: cannot be copied \(No such file"):
+    with pytest.raises(DdmError, match="no photo in it"):
         fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=raw)
     assert tree(raw) == before
     assert names(tmp_path) == ["photos", "raw"]
