@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import math
 import os
@@ -21,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Self, TypeAlias
+from typing import IO, Self, TypeAlias, cast
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from ddm_core.data.imaging import MAX_BYTES, read_photo
@@ -173,17 +175,32 @@ class _StrictHeader(tarfile.TarInfo):
 def _tar_entries(uri: Path) -> Iterator[Entry]:
     last = "its start"
     try:
-        with tarfile.open(uri, "r|*", tarinfo=_StrictHeader) as archive:
+        with (
+            _decompressed(uri) as stream,
+            tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader) as archive,
+        ):
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
                 if not member.isdir():
                     yield member.name, partial(_untar, archive, member)
                 last = member.name
+            while stream.read(2**16):  # the checksum of compressed bytes stands at their end
+                pass
     except ARCHIVE_ERRORS as error:
         raise DdmError(
             f"{uri}: no tar archive, or damaged after {printable(last)} ({printable(str(error))});"
             " download it again"
         ) from None
+
+
+def _decompressed(uri: Path) -> IO[bytes]:
+    """Open a tar archive; tarfile's own decompression would not look at checksums."""
+    with uri.open("rb") as file:
+        start = file.read(6)
+    for signature, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
+        if start.startswith(signature):
+            return cast("IO[bytes]", opener(uri))
+    return uri.open("rb")
 
 
 def _untar(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

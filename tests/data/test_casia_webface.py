@@ -231,6 +231,17 @@ def test_an_archive_that_is_cut_off_is_refused(tmp_path, mode, kept):
     assert "a.tar: no tar archive, or damaged after 0000045/00" in refusal(whole)
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.tar.gz", "w:gz"), ("a.tar.bz2", "w:bz2"), ("a.tar.xz", "w:xz")]
+)
+@pytest.mark.parametrize("where", [0.5, 0.999])
+def test_a_compressed_archive_with_wrong_bytes_is_refused(tmp_path, name, mode, where):
+    path = tar(tmp_path / name, {f"0000045/{photo:03}.jpg": os.urandom(6000) for photo in range(9)}, mode)
+    place = int(path.stat().st_size * where)
+    damage(path, place, bytes([path.read_bytes()[place] ^ 255]))
+    assert f"{name}: no tar archive, or damaged after" in refusal(path)
+
+
 def test_a_damaged_header_is_not_taken_for_the_end_of_a_tar(tmp_path):
     path = tar(tmp_path / "a.tar", {"0000045/001.jpg": b"x" * 512, "0000045/002.jpg": b"x" * 512})
     damage(path, 1024, b"\xff" * 100)
