@@ -16,9 +16,8 @@ from folders import names, tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddm_core import storage
 from ddm_core.errors import DdmError
-from ddm_core.storage import download_tree, is_remote, split_uri
+from ddm_core.storage import download_tree, is_remote, parallel, split_uri
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -137,7 +136,7 @@ def test_a_listing_of_several_pages_is_read_to_its_end(s3, tmp_path):
 
 
 def test_every_batch_of_downloads_is_made(s3, tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "BATCH", 2)
+    monkeypatch.setattr(parallel, "BATCH", 2)
     keys = [f"anna/{number}.png" for number in range(5)]
     lay(s3, *keys)
     download_tree("s3://faces", tmp_path)
@@ -314,13 +313,6 @@ def test_an_object_that_changed_since_it_was_listed_is_named(flawed_s3, tmp_path
     flawed_s3(photos=1, listed=9)
     with pytest.raises(DdmError, match=r"^s3://faces/anna/0\.png: has another size than when it was listed"):
         download_tree("s3://faces", tmp_path)
-
-
-def test_a_download_that_breaks_off_every_time_is_named(flawed_s3, tmp_path):
-    flawed_s3(photos=1, sent=3)
-    assert message("s3://faces", tmp_path).startswith(
-        "s3://faces/anna/0.png: S3 failed (RetriesExceededError)"
-    )
 
 
 def test_ctrl_c_ends_a_download_soon_and_leaves_nothing(flawed_s3, tmp_path):
