@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ddm_core.data.alignment import align
 from ddm_core.data.imaging import decode, encode_png
+from ddm_core.data.raw import Region
 from ddm_core.errors import DdmError
 
 
@@ -34,6 +36,20 @@ def ramp(width, height):
 
 
 PHOTO = ramp(40, 32)
+# EXIF orientation -> what turns an upright image into the one to be stored under it.
+UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def turned(upright, orientation):
+    return upright.transpose(UNDO[orientation]) if orientation in UNDO else upright
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "JPEG", "WEBP", "BMP", "PPM"])
@@ -96,16 +112,7 @@ def test_16_bit_png_and_pgm_keep_their_brightness():
 def test_exif_orientation_turns_the_photo_upright(orientation):
     upright = Image.new("L", (32, 32), 0)
     upright.paste(255, (0, 0, 16, 16))  # the bright quarter is at the top left when upright
-    undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    stored = turned(upright, orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     decoded = grey(encoded(stored, "JPEG", exif=exif, quality=95))[0]
@@ -209,3 +216,107 @@ def test_a_damaged_file_decodes_or_is_refused_but_never_crashes(suffix, place, b
         assert "\n" not in str(error)
     else:
         assert decoded.shape == (3, 16, 16)
+
+
+def noise(width, height, seed=0):
+    """A colour photo in which no two parts are alike."""
+    return Image.fromarray(
+        numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=numpy.uint8)
+    )
+
+
+def of_region(image, region, margin=0.0, square="crop", **settings):
+    content = encoded(image, **settings)
+    return decode(content, image_size=16, channels=3, square=square, region=region, margin=margin)
+
+
+@given(
+    box=st.tuples(st.integers(0, 29), st.integers(0, 19), st.integers(1, 30), st.integers(1, 20)),
+    square=st.sampled_from(["crop", "pad"]),
+)
+def test_a_box_gives_the_photo_that_was_cut_to_it(box, square):
+    left, top, width, height = box
+    box = left, top, min(30, left + width), min(20, top + height)
+    cut = noise(30, 20).crop(box)
+    assert numpy.array_equal(
+        of_region(noise(30, 20), Region(box), square=square), colour(encoded(cut), square=square)
+    )
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "whole"),
+    [
+        ((10, 10, 20, 30), 0.5, (5, 0, 25, 40)),
+        ((10, 10, 20, 30), 0.25, (7, 5, 23, 35)),
+        ((10.6, 10.4, 19.2, 30), 0, (10, 10, 20, 30)),
+        ((-5, -5, 20, 30), 0, (0, 0, 20, 30)),
+        ((30, 30, 60, 70), 0.1, (27, 26, 40, 50)),
+        ((-100, -100, 900, 900), 9, (0, 0, 40, 50)),
+    ],
+)
+def test_a_margin_widens_the_box_to_whole_pixels_as_far_as_the_photo_goes(box, margin, whole):
+    photo = noise(40, 50)
+    expected = of_region(photo, Region(whole))
+    assert numpy.array_equal(of_region(photo, Region(box), margin), expected)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(40, 0, 50, 10), (0, 50, 10, 60), (-9, 0, 0, 9), (5, 5, 5, 9), (9, 9, 5, 5), (0, 0, float("nan"), 9)],
+)
+def test_a_box_that_holds_nothing_of_the_photo_is_refused(box):
+    with pytest.raises(DdmError, match="holds nothing of the photo of 40 x 50 pixels; mend the box"):
+        of_region(noise(40, 50), Region(box))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_region_is_meant_in_pixels_as_stored_before_the_exif_orientation(orientation):
+    upright, box = noise(30, 44), (5, 7, 20, 17)
+    landmarks = ((8, 9), (21, 8), (15, 16), (9, 24), (20, 25))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = turned(upright, orientation)
+
+    def mark(*rectangle):
+        """Where a rectangle of the upright photo lies in the stored one."""
+        mask = Image.new("L", upright.size)
+        mask.paste(255, rectangle)
+        return turned(mask, orientation).getbbox()
+
+    by_box = of_region(stored, Region(mark(*box)), exif=exif)
+    assert numpy.array_equal(by_box, of_region(upright, Region(box)))
+    points = tuple(mark(x, y, x + 1, y + 1)[:2] for x, y in landmarks)
+    by_landmarks = of_region(stored, Region(landmarks=points), exif=exif)
+    assert numpy.array_equal(by_landmarks, of_region(upright, Region(landmarks=landmarks)))
+
+
+def test_landmarks_give_the_aligned_face_whatever_the_box_and_the_square_say():
+    landmarks = ((12, 15), (28, 14), (20, 22), (13, 31), (27, 30))
+    expected = align(noise(40, 50), landmarks, 16)
+    for square in ("crop", "pad"):
+        region = Region((0, 0, 3, 3), landmarks)
+        assert numpy.array_equal(of_region(noise(40, 50), region, 0.5, square), expected)
+    grey_face = decode(
+        encoded(noise(40, 50)), image_size=16, channels=1, square="crop", region=Region(landmarks=landmarks)
+    )
+    assert numpy.array_equal(grey_face, align(noise(40, 50).convert("L"), landmarks, 16))
+
+
+def test_a_region_that_says_nothing_changes_nothing():
+    assert numpy.array_equal(of_region(noise(40, 50), Region(), 0.5), colour(encoded(noise(40, 50))))
+
+
+def test_a_box_of_a_palette_photo_keeps_its_transparency():
+    image = Image.new("P", (32, 32), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (16, 0, 32, 32))
+    region = Region((8, 0, 24, 16))
+    cut = of_region(image, region, transparency=0)
+    assert (cut[:, :, :8] == 255).all()
+    assert cut[:, 8, 12].tolist() == [200, 100, 50]
+
+
+def test_a_box_of_a_16_bit_photo_keeps_its_brightness():
+    levels = numpy.tile(numpy.linspace(0, 65535, 32).astype(numpy.uint16), (32, 1))
+    cut = of_region(Image.fromarray(levels), Region((16, 8, 32, 24)))
+    assert numpy.array_equal(cut[0, 0], numpy.round(levels[0, 16:] / 257).astype(numpy.uint8))
