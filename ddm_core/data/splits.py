@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Literal, NamedTuple
 
 from ddm_core.seeding import derive_seed
 
 Split = Literal["train", "test"]
 
 
-@dataclass(frozen=True)
-class SplitItem:
+class SplitItem(NamedTuple):
     """One photo: its unique name, the person it shows, and the digest of its pixels."""
 
     name: str
@@ -35,15 +35,19 @@ def split_by_image(items: Sequence[SplitItem], test_fraction: float, seed: int) 
     """
     photos_of = Counter(item.identity for item in items)
     room = {identity: min(_rounded(n * test_fraction), n - 1) for identity, n in photos_of.items()}
-    groups = _same_pixels(items)
-    groups.sort(key=lambda group: _rank(seed, "image", (item.name for item in group)))
-    test: set[str] = set()
-    for group in groups:
+    groups = [
+        (*_rank(seed, "image", (item.name for item in group)), group)
+        for group in _same_pixels(items)
+        if len({item.identity for item in group}) == 1
+    ]
+    groups.sort()
+    split: dict[str, Split] = dict.fromkeys((item.name for item in items), "train")
+    for _, _, group in groups:
         identity = group[0].identity
-        if {item.identity for item in group} == {identity} and len(group) <= room[identity]:
+        if len(group) <= room[identity]:
             room[identity] -= len(group)
-            test.update(item.name for item in group)
-    return {item.name: "test" if item.name in test else "train" for item in items}
+            split.update(dict.fromkeys((item.name for item in group), "test"))
+    return split
 
 
 def split_by_identity(items: Sequence[SplitItem], test_fraction: float, seed: int) -> dict[str, Split]:
@@ -59,24 +63,34 @@ def split_by_identity(items: Sequence[SplitItem], test_fraction: float, seed: in
     test: set[str] = set()
     for cluster in clusters:
         if len(cluster) <= room - len(test):
-            test |= cluster
-    return {item.identity: "test" if item.identity in test else "train" for item in items}
+            test.update(cluster)
+    return {person: "test" if person in test else "train" for cluster in clusters for person in cluster}
 
 
-def _same_pixels(items: Sequence[SplitItem]) -> list[list[SplitItem]]:
-    groups: dict[str, list[SplitItem]] = defaultdict(list)
-    for item in items:
-        groups[item.pixels].append(item)
-    return list(groups.values())
+def _same_pixels(items: Sequence[SplitItem]) -> Iterator[list[SplitItem]]:
+    """Yield the photos in groups of the same pixels. Sorting takes less memory than a table of groups."""
+    pixels = attrgetter("pixels")
+    for _, group in groupby(sorted(items, key=pixels), key=pixels):
+        yield list(group)
 
 
-def _people_sharing_pixels(items: Sequence[SplitItem]) -> list[frozenset[str]]:
+def _people_sharing_pixels(items: Sequence[SplitItem]) -> list[list[str]]:
     """Return the people in clusters: two people are in one when a chain of shared pixels joins them."""
-    cluster_of = {item.identity: frozenset({item.identity}) for item in items}
+    parent = {item.identity: item.identity for item in items}
+
+    def root(person: str) -> str:
+        while parent[person] != person:
+            parent[person] = parent[parent[person]]  # keeps the chains short
+            person = parent[person]
+        return person
+
     for group in _same_pixels(items):
-        joined = frozenset().union(*(cluster_of[item.identity] for item in group))
-        cluster_of.update(dict.fromkeys(joined, joined))
-    return list(set(cluster_of.values()))
+        for item in group[1:]:
+            parent[root(item.identity)] = root(group[0].identity)
+    clusters: dict[str, list[str]] = defaultdict(list)
+    for person in parent:
+        clusters[root(person)].append(person)
+    return list(clusters.values())
 
 
 def _rank(seed: int, split: str, names: Iterable[str]) -> tuple[int, str]:
