@@ -142,7 +142,7 @@ def _judge(
                 photo = RawPhoto(_relative(face, path), path.read_bytes(), Region(_widened(face.box, margin)))
                 return "found", photo
         except OSError as error:
-            reason = f"{path.name} cannot be read ({error.strerror}); mend its permissions"
+            reason = f"{path.name} cannot be read ({error.strerror}); mend or remove it"
             outcome, rejected = "unreadable", Rejected(_relative(face, path), reason)
     if files and files[0].sure and outcome == "missing":
         path = files[0].path

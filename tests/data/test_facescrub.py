@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_read_is_rejected_and_counted(tmp_path):
     (tmp_path / "images" / IMAGE_ID(ACTORS[0])).symlink_to("/proc/self/mem")  # not even root reads its start
     found, summary = read_all(tmp_path / "images", write_lists(tmp_path))
     assert found[0] == Rejected(
-        "Ben O'Hara/11_101.jpg", "11.jpg cannot be read (Input/output error); mend its permissions"
+        "Ben O'Hara/11_101.jpg", "11.jpg cannot be read (Input/output error); mend or remove it"
     )
     assert (len(found), summary.unreadable) == (4, 1)
 
