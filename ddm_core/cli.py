@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ddm_core import __version__, console
+from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import ObfuscatorParams, Params, load
 from ddm_core.results import ATTACKERS, CONTROLS
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_stages(verbs)
     _add_result_stages(verbs)
     _add_user_verbs(verbs)
+    add_data_verbs(verbs)
     add_pipeline_verbs(verbs)
     return parser
 
@@ -67,6 +69,15 @@ def _add_data_stages(verbs: Verbs) -> None:
     prepare = _stage(verbs, "prepare", _prepare, "decode, crop, resize, split and shard the photos")
     _path(prepare, "--raw", "data/raw", "folder of raw photos")
     _path(prepare, "--prepared", "data/prepared", "folder to write")
+    prepare.add_argument(
+        "--parts", type=Path, metavar="PATH", help="folder of the parts until the merge (PREPARED.parts)"
+    )
+    prepare.add_argument(
+        "--workers", type=int, metavar="N", help="processes that decode (the available cores)"
+    )
+    share = prepare.add_mutually_exclusive_group()
+    share.add_argument("--shard", metavar="I/N", help="only decode share I (from 0) of N, to be merged later")
+    share.add_argument("--merge", action="store_true", help="only merge what --shard made")
 
 
 def _add_model_stages(verbs: Verbs) -> None:
@@ -154,10 +165,18 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
+    from ddm_core.data.parts_folder import parse_share
     from ddm_core.stages import prepare
 
-    result = prepare.run(load(options.params).prepare, raw=options.raw, prepared=options.prepared)
-    print(console.prepared(result, options.prepared))
+    params = load(options.params).prepare
+    places = {"raw": options.raw, "prepared": options.prepared, "parts": options.parts}
+    if options.shard is not None:
+        share = parse_share(options.shard)
+        made = prepare.run_share(params, share=share, workers=options.workers, **places)
+        print(f"{made.folder}: share {options.shard} is there, {made.parts} of {made.total} parts")
+        return
+    stage = prepare.merge if options.merge else prepare.run
+    print(console.prepared(stage(params, workers=options.workers, **places), options.prepared))
 
 
 def _train(options: argparse.Namespace) -> None:

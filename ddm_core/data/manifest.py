@@ -1,54 +1,49 @@
 """The prepared dataset's manifest: what is in it, where each photo came from, and digests of everything.
 
-`prepared/manifest.json`, schema version 1, holds exactly the fields of `Manifest`:
+`prepared/manifest.json`, schema version 2, holds exactly the fields of `Summary`:
 
-- `schema_version`: 1.
+- `schema_version`: 2.
 - `dataset_digest`: SHA-256 over image size, channels, and per photo key, identity, both splits and pixels;
   equal digests mean that training and attacks see the same data, whatever the files looked like.
 - `metadata`: what the raw folder says of itself: `source`, `credit`.
 - `params`: the prepare section that made it.
 - `counts`: files `found` = `read` + `quarantined`; photos and people of each split.
 - `identities`: the people, sorted; a person's place in this list is the label.
-- `photos`: one record a photo, sorted by key.
-- `quarantined`: the unreadable files and why.
-- `shards`: the tar files that hold the pixels.
+- `quarantined`: the files that are no photos of the set, and why.
+- `shards`: the tar files that hold the pixels, sorted by name.
+
+The single photos lie beside it, see `ddm_core.data.photo_table`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ddm_core.data.splits import Split
+from ddm_core.data.photo_table import PHOTOS_NAME, Counts, PhotoRecord, PhotoTable, Tally, read_photos
 from ddm_core.errors import DdmError
-from ddm_core.files import read_json, sha256_bytes, write_json
+from ddm_core.files import read_json, write_json
 from ddm_core.params import PrepareParams
 from ddm_core.strict import parse
 
-SCHEMA_VERSION = 1
+__all__ = [
+    "Counts",
+    "Manifest",
+    "PhotoRecord",
+    "QuarantinedFile",
+    "ShardRecord",
+    "Summary",
+    "make_summary",
+    "parse_summary",
+    "read_manifest",
+    "read_summary",
+    "write_summary",
+]
+
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
-
-
-@dataclass(frozen=True)
-class PhotoRecord:
-    """One photo.
-
-    `source` is relative to the raw folder; `source_sha256` is of that file, `pixel_sha256` of the decoded
-    uint8 [channels, size, size]; `shard` names the tar file that holds `<key>.png`.
-    """
-
-    key: str
-    identity: str
-    split: Split
-    identity_split: Split
-    source: str
-    source_sha256: str
-    pixel_sha256: str
-    shard: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class QuarantinedFile:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One tar file of the dataset."""
+    """One tar file of the dataset; `bytes` is its size."""
 
     name: str
     sha256: str
@@ -70,24 +65,8 @@ class ShardRecord:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Files found = read + quarantined; photos per split, and people (`identities`) per identity split."""
-
-    found: int
-    read: int
-    quarantined: int
-    train: int
-    test: int
-    identities: int
-    identity_train: int
-    identity_test: int
-    identity_train_photos: int
-    identity_test_photos: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The whole manifest; the module's docstring explains each field."""
+class Summary:
+    """Everything but the single photos; the module's docstring explains each field."""
 
     schema_version: int
     dataset_digest: str
@@ -95,79 +74,78 @@ class Manifest:
     params: PrepareParams
     counts: Counts
     identities: tuple[str, ...]
-    photos: tuple[PhotoRecord, ...]
     quarantined: tuple[QuarantinedFile, ...]
     shards: tuple[ShardRecord, ...]
 
 
-def make_manifest(
+@dataclass(frozen=True)
+class Manifest(Summary):
+    """The summary and the photos, sorted by key."""
+
+    photos: PhotoTable
+
+
+def make_summary(
     params: PrepareParams,
     metadata: dict[str, str],
-    photos: Sequence[PhotoRecord],
-    quarantined: Sequence[QuarantinedFile],
-    shards: Sequence[ShardRecord],
-) -> Manifest:
-    """Return the manifest with its counts and digest worked out."""
-    photos = sorted(photos, key=lambda photo: photo.key)
-    return Manifest(
+    tally: Tally,
+    quarantined: tuple[QuarantinedFile, ...],
+    shards: tuple[ShardRecord, ...],
+) -> Summary:
+    """Return the summary of the photos that `tally` has seen."""
+    return Summary(
         schema_version=SCHEMA_VERSION,
-        dataset_digest=dataset_digest(params, photos),
+        dataset_digest=tally.dataset_digest(),
         metadata=metadata,
         params=params,
-        counts=_count(photos, quarantined),
-        identities=tuple(sorted({photo.identity for photo in photos})),
-        photos=tuple(photos),
-        quarantined=tuple(quarantined),
-        shards=tuple(shards),
+        counts=tally.counts(len(quarantined)),
+        identities=tally.identities(),
+        quarantined=quarantined,
+        shards=shards,
     )
 
 
-def dataset_digest(params: PrepareParams, photos: Sequence[PhotoRecord]) -> str:
-    """Return the SHA-256 over what training and attacks see of a dataset."""
-    seen = [
-        [photo.key, photo.identity, photo.split, photo.identity_split, photo.pixel_sha256] for photo in photos
-    ]
-    content = [SCHEMA_VERSION, params.image_size, params.channels, seen]
-    return sha256_bytes(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def write_manifest(prepared: Path, manifest: Manifest) -> None:
+def write_summary(prepared: Path, summary: Summary) -> None:
     """Write `manifest.json` into the folder `prepared`."""
-    write_json(prepared / MANIFEST_NAME, dataclasses.asdict(manifest))
+    write_json(prepared / MANIFEST_NAME, dataclasses.asdict(summary))
 
 
-def read_manifest(prepared: Path) -> Manifest:
-    """Read and check the manifest of a prepared dataset.
+def read_summary(prepared: Path) -> Summary:
+    """Read the manifest of a prepared dataset without its photos.
 
     Raises:
-        DdmError: missing, not ours, of another schema version, or edited so that the digest no longer fits.
+        DdmError: missing, not ours, or of another schema version.
     """
     path = prepared / MANIFEST_NAME
-    content = read_json(path)
+    return parse_summary(read_json(path), str(path))
+
+
+def parse_summary(content: Any, where: str) -> Summary:  # noqa: ANN401 - any JSON value
+    """Turn the content of `manifest.json` into a summary; `where` names it in messages.
+
+    Raises:
+        DdmError: not ours, or of another schema version.
+    """
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise DdmError(
-            f"{path}: schema version {version!r}, expected {SCHEMA_VERSION}; run ddm prepare again"
+            f"{where}: schema version {version!r}, expected {SCHEMA_VERSION}; run ddm prepare again"
         )
-    manifest = parse(content, Manifest, str(path))
-    if dataset_digest(manifest.params, manifest.photos) != manifest.dataset_digest:
+    return parse(content, Summary, where)
+
+
+def read_manifest(prepared: Path) -> Manifest:
+    """Read and check the manifest of a prepared dataset, photos and all.
+
+    Raises:
+        DdmError: missing, not ours, of another schema version, or edited so that digest or counts no longer
+            fit the photos.
+    """
+    summary = read_summary(prepared)
+    photos, tally = read_photos(prepared, summary.params)
+    path = prepared / PHOTOS_NAME
+    if tally.dataset_digest() != summary.dataset_digest:
         raise DdmError(f"{path}: the photos do not fit dataset_digest; run ddm prepare again")
-    return manifest
-
-
-def _count(photos: Sequence[PhotoRecord], quarantined: Sequence[QuarantinedFile]) -> Counts:
-    split = Counter(photo.split for photo in photos)
-    identity_split = Counter(photo.identity_split for photo in photos)
-    people = Counter({photo.identity: photo.identity_split for photo in photos}.values())
-    return Counts(
-        found=len(photos) + len(quarantined),
-        read=len(photos),
-        quarantined=len(quarantined),
-        train=split["train"],
-        test=split["test"],
-        identities=people.total(),
-        identity_train=people["train"],
-        identity_test=people["test"],
-        identity_train_photos=identity_split["train"],
-        identity_test_photos=identity_split["test"],
-    )
+    if tally.counts(len(summary.quarantined)) != summary.counts:
+        raise DdmError(f"{path}: the photos do not fit the manifest's counts; run ddm prepare again")
+    return Manifest(**vars(summary), photos=photos)

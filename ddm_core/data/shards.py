@@ -1,31 +1,21 @@
-"""Deterministic tar shards in the WebDataset layout, and their verified reader.
-
-A shard is a plain tar file whose members come in pairs, `<key>.png` (the pixels, lossless) and
-`<key>.json` (identity, label, splits, source), sorted by key, without times or owners. Photos of the train
-split by image lie in `train-NNNNNN.tar`, those of the test split in `test-NNNNNN.tar`.
-"""
+"""The photos of a prepared dataset in memory, read from its shards and verified."""
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from ddm_core.data.imaging import decode
-from ddm_core.data.manifest import MANIFEST_NAME, Manifest, PhotoRecord, ShardRecord, read_manifest
+from ddm_core.data.manifest import MANIFEST_NAME, Manifest, ShardRecord, read_manifest
+from ddm_core.data.photo_table import PhotoRecord
 from ddm_core.data.splits import Split
+from ddm_core.data.tar_shards import Stored, decode_stored, read_shard
 from ddm_core.errors import DdmError
-from ddm_core.files import sha256_bytes, sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-TAR_BLOCK = 512  # bytes
 
 
 @dataclass(frozen=True)
@@ -42,101 +32,55 @@ class PhotoSet:
     keys: tuple[str, ...]
 
 
-def write_shards(
-    photos: Iterable[tuple[str, bytes, dict[str, Any]]], folder: Path, prefix: str, megabytes: int
-) -> dict[str, ShardRecord]:
-    """Write (key, PNG bytes, description) triples to `<prefix>-000000.tar`, ... and return key -> shard.
-
-    A shard holds at most `megabytes` (of 10^6 bytes), or one photo that is larger by itself.
-    """
-    shard_of: dict[str, ShardRecord] = {}
-    for index, members in enumerate(_batches(photos, megabytes * 10**6)):
-        path = folder / f"{prefix}-{index:06}.tar"
-        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, content in members:
-                header = tarfile.TarInfo(name)  # times and owners are zero, the mode is 0644
-                header.size = len(content)
-                tar.addfile(header, io.BytesIO(content))
-        keys = [name.removesuffix(".png") for name, _ in members if name.endswith(".png")]
-        record = ShardRecord(path.name, sha256_file(path), path.stat().st_size, len(keys))
-        shard_of.update(dict.fromkeys(keys, record))
-    return shard_of
-
-
 def load_photos(prepared: Path, *, split: Split, by: Literal["image", "identity"] = "image") -> PhotoSet:
     """Load one split of a prepared dataset; `by` chooses the split by photo or by person.
 
     Raises:
         DdmError: no manifest, no photo in the split, or a shard that is missing or damaged.
     """
-    import numpy
     import torch
 
     manifest = read_manifest(prepared)
-    wanted = [p for p in manifest.photos if (p.split if by == "image" else p.identity_split) == split]
+    wanted = manifest.photos.of_split(split, by)
     if not wanted:
         raise DdmError(f"{prepared}: no photo in the {split} split by {by}; give more photos a person")
-    arrays = _read_pixels(prepared, manifest, wanted)
     label_of = {identity: label for label, identity in enumerate(manifest.identities)}
     return PhotoSet(
-        images=torch.from_numpy(numpy.stack([arrays[photo.key] for photo in wanted])),
+        images=_read_pixels(prepared, manifest, wanted),
         labels=torch.tensor([label_of[photo.identity] for photo in wanted], dtype=torch.int64),
         identities=manifest.identities,
         keys=tuple(photo.key for photo in wanted),
     )
 
 
-def _batches(
-    photos: Iterable[tuple[str, bytes, dict[str, Any]]], limit: int
-) -> Iterator[list[tuple[str, bytes]]]:
-    batch: list[tuple[str, bytes]] = []
-    filled = 0
-    for key, png, description in photos:
-        about = json.dumps(description, ensure_ascii=False, sort_keys=True).encode()
-        pair = [(f"{key}.json", about), (f"{key}.png", png)]
-        size = sum(TAR_BLOCK + -(-len(content) // TAR_BLOCK) * TAR_BLOCK for _, content in pair)
-        if batch and filled + size > limit:
-            yield batch
-            batch, filled = [], 0
-        batch += pair
-        filled += size
-    if batch:
-        yield batch
+def _read_pixels(prepared: Path, manifest: Manifest, photos: Sequence[PhotoRecord]) -> Tensor:
+    """Return uint8 [photos, channels, size, size], opening only the shards that hold these photos."""
+    import torch
 
-
-def _read_pixels(prepared: Path, manifest: Manifest, photos: Iterable[PhotoRecord]) -> dict[str, Any]:
-    """Return key -> uint8 [channels, size, size], opening only the shards that hold these photos."""
+    params = manifest.params
+    images = torch.empty(
+        (len(photos), params.channels, params.image_size, params.image_size), dtype=torch.uint8
+    )
+    pixels = images.numpy()
     shards = {shard.name: shard for shard in manifest.shards}
-    photos_in: dict[str, list[PhotoRecord]] = defaultdict(list)
-    for photo in photos:
-        photos_in[photo.shard].append(photo)
-    arrays: dict[str, Any] = {}
-    for name, members in photos_in.items():
+    places: dict[str, dict[str, int]] = defaultdict(dict)
+    for place, photo in enumerate(photos):
+        places[photo.shard][photo.key] = place
+    for name, place_of in places.items():
+        path = prepared / name
         if name not in shards:
             raise DdmError(f"{prepared / MANIFEST_NAME}: knows no shard '{name}'; run ddm prepare again")
-        contents = _read_shard(prepared / name, shards[name], {f"{photo.key}.png" for photo in members})
-        for photo in members:
-            arrays[photo.key] = decode(
-                contents[f"{photo.key}.png"],
-                image_size=manifest.params.image_size,
-                channels=manifest.params.channels,
-                square="crop",
-            )
-    return arrays
+        for stored in _read_local(path, shards[name]):
+            if stored.key in place_of:
+                pixels[place_of.pop(stored.key)] = decode_stored(stored.png, str(path))
+        if place_of:
+            raise DdmError(f"{path}: holds no '{min(place_of)}.png'; run ddm prepare again")
+    return images
 
 
-def _read_shard(path: Path, record: ShardRecord, names: set[str]) -> dict[str, bytes]:
-    """Return the named members of a shard whose SHA-256 is the one in the manifest."""
+def _read_local(path: Path, shard: ShardRecord) -> Iterator[Stored]:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            yield from read_shard(file, shard, str(path))
     except OSError as error:
         raise DdmError(f"{path}: cannot be read ({error.strerror}); run ddm prepare again") from None
-    if sha256_bytes(content) != record.sha256:
-        raise DdmError(f"{path}: damaged, its SHA-256 is not the manifest's; run ddm prepare again")
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        found = {member.name: tar.extractfile(member) for member in tar if member.name in names}
-        contents = {name: file.read() for name, file in found.items() if file is not None}
-    missing = names - contents.keys()
-    if missing:
-        raise DdmError(f"{path}: holds no '{min(missing)}'; run ddm prepare again")
-    return contents

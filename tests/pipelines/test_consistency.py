@@ -35,7 +35,7 @@ WITHOUT_INFLUENCE_ON = {
     **{
         (stage, f"ddm_core.data.{module}"): "made data/prepared, which is a dep itself"
         for stage in ("train", "recognise", "attack", "utility")
-        for module in ("manifest", "imaging", "splits")
+        for module in ("manifest", "photo_table", "splits", "tar_shards")
     },
     **{
         (stage, "ddm_core.discrepancy"): "training.py's loss; this stage takes other parts of training.py"

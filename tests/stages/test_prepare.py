@@ -126,7 +126,7 @@ def test_unreadable_files_are_quarantined_with_their_reason_and_named_on_screen(
     assert "empty" in quarantined["zoe/empty.jpg"]
     assert "truncated" in quarantined["zoe/cut.png"]
     assert "not an image" in quarantined["zoe/prose.bmp"]
-    assert "No such file" in quarantined["zoe/gone.png"]
+    assert "leads nowhere" in quarantined["zoe/gone.png"]
     screen = capsys.readouterr().err
     for source, reason in quarantined.items():
         assert f"quarantined {source}: {reason}\n" in screen
@@ -145,7 +145,7 @@ def test_too_many_unreadable_files_fail_the_stage_and_leave_the_earlier_dataset(
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert tree(target) == before
-    assert names(tmp_path) == ["prepared", "raw"]
+    assert names(tmp_path) == ["prepared", "prepared.parts", "raw"]  # what was decoded is kept
 
 
 def test_the_bound_itself_is_allowed(raw, prepare_params, tmp_path):
@@ -225,9 +225,12 @@ def test_a_kill_between_two_shards_leaves_no_half_written_dataset(raw, prepare_p
     assert tree(target) == before
     result = prepare.run(prepare_params, raw=raw, prepared=target)
     assert read_manifest(target).dataset_digest == result.dataset_digest
+    assert names(tmp_path / "data") == ["prepared"]
 
 
-def test_a_disk_that_fills_up_leaves_the_earlier_dataset_and_nothing_else(raw, prepare_params, tmp_path):
+def test_a_disk_that_fills_up_leaves_the_earlier_dataset_and_finished_parts_alone(
+    raw, prepare_params, tmp_path
+):
     target = tmp_path / "data/prepared"
     prepare.run(prepare_params, raw=raw, prepared=target)
     before = tree(target)
@@ -235,7 +238,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_dataset_and_nothing_else(raw, p
     assert process.returncode != 0
     assert "File too large" in process.stderr
     assert tree(target) == before
-    assert names(tmp_path / "data") == ["prepared"]
+    assert names(tmp_path / "data") == ["prepared", "prepared.parts"]
 
 
 def test_fetch_and_prepare_never_load_torch(tmp_path):
