@@ -56,9 +56,9 @@ Entry: TypeAlias = tuple[str, Callable[[], bytes]]
 def read(uri: Path) -> Iterator[RawPhoto | Rejected]:
     """Yield every photo of the set: a folder, an archive, or the path of a `.rec` file.
 
-    Folders, zip files and records come in the order of people and then of photos, tar files in their own
-    order. People of records are named `id_000045`, their photos by the record's key. A missing `.idx` is
-    rebuilt from intact records.
+    Folders and records come in the order of people and then of photos, archives in their own order. People
+    of records are named `id_000045`, their photos by the record's key. A missing `.idx` is rebuilt from
+    intact records.
 
     Raises:
         DdmError: no such path, another form, no photo in it, an archive or `.rec` cut off, an index or
@@ -140,9 +140,9 @@ def _zip_entries(uri: Path) -> Iterator[Entry]:
     except (*ARCHIVE_ERRORS, NotImplementedError) as error:
         raise DdmError(f"{uri}: not a whole zip file ({printable(str(error))}); download it again") from None
     with archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        for member in sorted(members, key=lambda member: _path_order(member.filename)):
-            yield member.filename, partial(_unzip, archive, member)
+        for member in archive.infolist():
+            if not member.is_dir():
+                yield member.filename, partial(_unzip, archive, member)
 
 
 def _unzip(archive: ZipFile, member: ZipInfo) -> bytes:
@@ -223,11 +223,6 @@ def _refuse_large(size: int) -> None:
 def _order(name: str) -> tuple[bool, int, str]:
     """Numbers first, by value where they have no leading zeros or all the same length."""
     return IDENTITY.match(name) is None, len(name), name
-
-
-def _path_order(name: str) -> list[tuple[bool, int, str]]:
-    path = PurePosixPath(name)
-    return [_order(path.parent.name), _order(path.name), _order(name)]
 
 
 def _read_records(path: Path) -> Iterator[RawPhoto | Rejected]:
