@@ -132,12 +132,12 @@ def test_waiting_is_bounded_by_a_timeout_that_leaves_the_run_alone(submit, serve
 def start_waiting(server, params, **streams):
     command = [sys.executable, "-m", "ddm_core.cli", "pipeline", "submit", "--wait", "--interval", "0.05"]
     command += ["--params", str(params), "--host", server.address, "--image", IMAGE]
-    return subprocess.Popen(command, preexec_fn=_heed_interrupts, **streams)
-
-
-def _heed_interrupts():
-    """A shell's background jobs, and what they start, ignore interrupts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A shell's background jobs ignore interrupts, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, **streams)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_while_waiting_says_that_the_run_goes_on_and_how_to_end_it(server, params):
