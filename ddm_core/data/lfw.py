@@ -12,6 +12,7 @@ import lzma
 import os
 import re
 import stat
+import struct
 import tarfile
 import unicodedata
 import zipfile
@@ -39,7 +40,11 @@ _TAR_OPENERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
     (b"\xfd7zXZ\x00", lzma.open),
     (b"", lambda path: path.open("rb")),
 )
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+# What the modules above raise on damaged bytes; ValueError on names, NotImplementedError on odd versions.
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, OSError, ValueError, NotImplementedError),
+)
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ def _file_of_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _File:
     try:
         with archive.open(member) as file:
             return _File(member.filename, file.read(MAX_PHOTO_BYTES + 1))
-    except (*_DAMAGE, NotImplementedError) as error:
+    except _DAMAGE as error:
         return _File(member.filename, fault=f"damaged ({_reason(error)}); take the archive again")
 
 

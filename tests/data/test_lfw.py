@@ -290,6 +290,22 @@ def test_an_encrypted_photo_in_a_zip_is_rejected(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("offset", "value"),
+    [(46, b"\xff"), (6, b"\xff"), (28, b"\xff\xff")],
+    ids=["a name that is no text", "a version of the future", "a name longer than the archive"],
+)
+def test_a_damaged_directory_of_a_zip_is_an_error(tmp_path, offset, value):
+    path = write_zip(tmp_path / "lfw.zip", photos({"José": 1}))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"PK\x01\x02") + offset
+    content[place : place + len(value)] = value
+    path.write_bytes(content)
+    with pytest.raises(DdmError, match="a damaged archive or none at all") as caught:
+        list(read(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "content", [b"no archive at all" * 100, gzip.compress(b"no tar inside" * 100), b"PK"]
 )
 def test_a_file_that_is_no_archive_is_an_error(tmp_path, content):
