@@ -238,8 +238,9 @@ def test_a_proxys_error_page_is_told_without_its_tags(status, server):
     assert_one_line(status(), "failed on run a-run (502): 502 Bad Gateway")
 
 
-@pytest.mark.parametrize("answer", [b"ok", b"[]", b'{"created_at": "long ago"}', b"\xff"])
-def test_a_server_of_another_kind_is_told_as_such(status, answer):
+@pytest.mark.parametrize("answer", [b"ok", b"[]", b'{"created_at": "long ago", "multi_user": null}', b"\xff"])
+@pytest.mark.parametrize("verb", ["status", "submit"])
+def test_a_server_of_another_kind_is_told_as_such(status, submit, answer, verb):
     class Other(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -252,7 +253,7 @@ def test_a_server_of_another_kind_is_told_as_such(status, answer):
 
     with HTTPServer(("127.0.0.1", 0), Other) as other:
         threading.Thread(target=other.handle_request, daemon=True).start()
-        said = status(host=f"http://127.0.0.1:{other.server_port}")
+        said = (status if verb == "status" else submit)(host=f"http://127.0.0.1:{other.server_port}")
     assert_one_line(said, "is not that of Kubeflow Pipelines 2")
 
 
