@@ -7,7 +7,8 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -98,22 +99,68 @@ def decode(
         DdmError: empty, not an image, corrupt, truncated or too large, or a region outside of the photo; the
             message is the reason alone.
     """
+    mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
+    image, orientation, size = open_upright(content)
+    with _damage_named():
+        if region is not None:
+            region = turned(region, size, orientation)
+            if region.landmarks is not None:
+                return align(flatten(image, mode), region.landmarks, image_size)
+            if region.box is not None:
+                image = image.crop(_widened(region.box, margin, image.size))
+        image = flatten(image, mode)
+    return _to_square(image, image_size, square)
+
+
+def open_upright(content: bytes) -> tuple[Image, int, tuple[int, int]]:
+    """Return a photo's image, upright; the EXIF orientation that made it so, 1 for none; its stored size.
+
+    Raises:
+        DdmError: as `decode`.
+    """
+    from PIL import ExifTags, ImageOps
+
     if not content:
         raise DdmError("the file is empty; replace it")
-    mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-    try:
-        image, region = _upright(_open(content), region or Region())
-        if region.landmarks is not None:
-            return align(_flatten(image, mode), region.landmarks, image_size)
-        if region.box is not None:
-            image = image.crop(_widened(region.box, margin, image.size))
-        image = _flatten(image, mode)
-    except DdmError:
-        raise
-    except Exception as error:  # a decoder fed with damaged bytes raises almost anything
-        reason = " ".join(printable(str(error)).split()) or type(error).__name__
-        raise DdmError(f"corrupt or truncated image ({reason}); replace it") from None
-    return _to_square(image, image_size, square)
+    with _damage_named():
+        stored = _open(content)
+        orientation = stored.getexif().get(ExifTags.Base.Orientation, 1)
+        return ImageOps.exif_transpose(stored), orientation if orientation in TURNS else 1, stored.size
+
+
+def turned(region: Region, size: tuple[int, int], orientation: int) -> Region:
+    """Return where the region of an image of `size` lies when EXIF's `orientation` (1..8) is applied."""
+    if orientation == 1:
+        return region
+    turn, (width, height), box, landmarks = TURNS[orientation], size, region.box, region.landmarks
+    if box is not None:
+        columns, rows = zip(turn(*box[:2], width, height), turn(*box[2:], width, height), strict=True)
+        box = (min(columns), min(rows), max(columns), max(rows))
+    if landmarks is not None:  # whole numbers are the centres of pixels, so the last one is a pixel less far
+        landmarks = tuple(turn(x, y, width - 1, height - 1) for x, y in landmarks)
+    return Region(box, landmarks)
+
+
+def flatten(image: Image, mode: Literal["L", "RGB"]) -> Image:
+    """Return 8-bit grey or RGB of any mode that the formats have, transparency laid over white.
+
+    Raises:
+        DdmError: floating-point samples.
+    """
+    import numpy
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        samples = numpy.asarray(image).astype(numpy.int64).clip(0, 65535)
+        image = Image.fromarray(((samples * 255 + 32767) // 65535).astype(numpy.uint8))
+    if image.mode == "F":
+        raise DdmError("floating-point samples have no known range; save it as an 8 or 16-bit image")
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    if image.mode != mode:
+        image = image.convert("RGB").convert(mode)
+    return image
 
 
 def encode_png(image: NDArray[numpy.uint8]) -> bytes:
@@ -124,6 +171,17 @@ def encode_png(image: NDArray[numpy.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except DdmError:
+        raise
+    except Exception as error:  # a decoder fed with damaged bytes raises almost anything
+        reason = " ".join(printable(str(error)).split()) or type(error).__name__
+        raise DdmError(f"corrupt or truncated image ({reason}); replace it") from None
 
 
 def _open(content: bytes) -> Image:
@@ -151,23 +209,6 @@ def _open(content: bytes) -> Image:
     return image
 
 
-def _upright(image: Image, region: Region) -> tuple[Image, Region]:
-    """Return the image and its region turned as EXIF says."""
-    from PIL import ExifTags, ImageOps
-
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    upright = ImageOps.exif_transpose(image)
-    if turn is None:
-        return upright, region
-    (width, height), box, landmarks = image.size, region.box, region.landmarks
-    if box is not None:
-        columns, rows = zip(turn(*box[:2], width, height), turn(*box[2:], width, height), strict=True)
-        box = (min(columns), min(rows), max(columns), max(rows))
-    if landmarks is not None:  # whole numbers are the centres of pixels, so the last one is a pixel less far
-        landmarks = tuple(turn(x, y, width - 1, height - 1) for x, y in landmarks)
-    return upright, Region(box, landmarks)
-
-
 def _widened(box: Box, margin: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return every pixel of an image of `size` that the box with its margin touches."""
     left, top, right, bottom = box
@@ -184,24 +225,6 @@ def _widened(box: Box, margin: float, size: tuple[int, int]) -> tuple[int, int, 
         math.ceil(min(width, right + across)),
         math.ceil(min(height, bottom + down)),
     )
-
-
-def _flatten(image: Image, mode: Literal["L", "RGB"]) -> Image:
-    """Return 8-bit grey or RGB of any mode that the formats have."""
-    import numpy
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        samples = numpy.asarray(image).astype(numpy.int64).clip(0, 65535)
-        image = Image.fromarray(((samples * 255 + 32767) // 65535).astype(numpy.uint8))
-    if image.mode == "F":
-        raise DdmError("floating-point samples have no known range; save it as an 8 or 16-bit image")
-    if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    if image.mode != mode:
-        image = image.convert("RGB").convert(mode)
-    return image
 
 
 def _to_square(image: Image, size: int, square: Literal["crop", "pad"]) -> NDArray[numpy.uint8]:
