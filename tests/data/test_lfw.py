@@ -289,16 +289,11 @@ def test_an_encrypted_photo_in_a_zip_is_rejected(tmp_path):
     assert "encrypted" in bad["A/A_0001.jpg"]
 
 
-@pytest.mark.parametrize(
-    ("offset", "value"),
-    [(46, b"\xff"), (6, b"\xff"), (28, b"\xff\xff")],
-    ids=["a name that is no text", "a version of the future", "a name longer than the archive"],
-)
-def test_a_damaged_directory_of_a_zip_is_an_error(tmp_path, offset, value):
+@pytest.mark.parametrize("offset", [46, 6], ids=["a name that is no text", "a version of the future"])
+def test_a_damaged_directory_of_a_zip_is_an_error(tmp_path, offset):
     path = write_zip(tmp_path / "lfw.zip", photos({"José": 1}))
     content = bytearray(path.read_bytes())
-    place = content.index(b"PK\x01\x02") + offset
-    content[place : place + len(value)] = value
+    content[content.index(b"PK\x01\x02") + offset] = 0xFF
     path.write_bytes(content)
     with pytest.raises(DdmError, match="a damaged archive or none at all") as caught:
         list(read(path))
