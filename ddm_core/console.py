@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 
 def fetched(result: FetchResult, raw: Path) -> str:
-    """Return how many photos of how many people lie where, and the digest to pin them by."""
-    photos = f"{result.photos} photos of {result.identities} people"
-    return f"{raw}: {photos}, source {result.source}, digest {result.digest}"
+    """Return how many photos of how many people lie where, what was left out, and the digest to pin by."""
+    parts = [f"{raw}: {result.photos} photos of {result.identities} people, source {result.source}"]
+    if result.rejected:
+        parts.append(f"{result.rejected} files rejected (rejected.jsonl)")
+    if result.excluded_photos:
+        parts.append(f"{result.excluded_photos} photos of {result.excluded_people} excluded people left out")
+    return ", ".join([*parts, f"digest {result.digest}"])
 
 
 def prepared(result: PrepareResult, folder: Path) -> str:

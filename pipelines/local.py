@@ -142,11 +142,18 @@ def _parallelism(params: Params) -> int:
 
 
 def _absolute(params: Params) -> Params:
-    """Return `params` with the photos' folder as seen from any folder."""
-    uri = params.fetch.uri
-    if uri is None or "://" in uri:
-        return params
-    fetch = dataclasses.replace(params.fetch, uri=str(Path(uri).expanduser().absolute()))
+    """Return `params` with the paths of the photos as seen from any folder."""
+
+    def seen(path: str | None) -> str | None:
+        return path if path is None or "://" in path else str(Path(path).expanduser().absolute())
+
+    fetch = dataclasses.replace(
+        params.fetch,
+        uri=seen(params.fetch.uri),
+        lists=tuple(str(Path(path).expanduser().absolute()) for path in params.fetch.lists),
+        corrections=seen(params.fetch.corrections),
+        exclude_people=seen(params.fetch.exclude_people),
+    )
     return dataclasses.replace(params, fetch=fetch)
 
 

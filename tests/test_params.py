@@ -110,7 +110,7 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(write, place, missp
 
 def test_a_key_like_no_other_is_answered_with_the_known_ones(write):
     text = message(write(changed("fetch/zzz", 1)))
-    assert "unknown key 'zzz'; known: digest, source, uri" in text
+    assert "unknown key 'zzz'; known: corrections, digest, exclude_people, lists, margin, source, uri" in text
 
 
 @pytest.mark.parametrize(

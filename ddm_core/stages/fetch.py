@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddm_core.data.imaging import open_photo
-from ddm_core.data.raw import Rejected
-from ddm_core.data.regions import write_rejected
-from ddm_core.data.sources import (
-    ORL_CREDIT,
-    SOURCE_NAME,
-    RawSource,
-    combined_digest,
-    list_files,
-    list_photos,
-    read_orl,
-)
+from ddm_core.data.raw import RawPhoto, Region, Rejected
+from ddm_core.data.readers import CREDITS, open_source, protocol_files
+from ddm_core.data.regions import write_regions, write_rejected
+from ddm_core.data.sources import SOURCE_NAME, RawSource, combined_digest, list_photos
 from ddm_core.errors import DdmError
+from ddm_core.fetch_params import FetchParams
 from ddm_core.files import atomic_directory, sha256_file, write_json
-from ddm_core.params import FetchParams
 from ddm_core.storage import download_tree, is_remote
+
+PROTOCOL = "protocol"
 
 
 @dataclass(frozen=True)
@@ -35,26 +31,43 @@ class FetchResult:
     """How many photos of how many people now lie in the raw folder, and the digest that names them.
 
     `digest` is the hexadecimal SHA-256 over the photos' relative names and contents
-    (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects.
+    (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects. `rejected` files are named
+    in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say.
     """
 
     source: str
     photos: int
     identities: int
     digest: str
+    rejected: int = 0
+    excluded_people: int = 0
+    excluded_photos: int = 0
 
 
 def run(params: FetchParams, *, raw: Path) -> FetchResult:
     """Fill the folder `raw` from the source that params name; an earlier `raw` is replaced only at the end.
+
+    One photo at a time is in memory. Beside the photos: source.json, and where there is something to say
+    regions.jsonl (where the faces are), rejected.jsonl, and protocol/ with the set's own lists.
 
     Raises:
         DdmError: the source is missing, is not the one we know, holds no photo or cannot be read; its photos
             are not those of `params.digest`.
     """
     _refuse_bad_place(params, raw)
+    excluded: Counter[str] = Counter()
     with atomic_directory(raw) as temporary:
-        write_json(temporary / SOURCE_NAME, dataclasses.asdict(_lay_photos(params, temporary)))
-        result = _measure(params.source, temporary)
+        rejected = _lay_photos(params, temporary, excluded)
+        write_json(
+            temporary / SOURCE_NAME, dataclasses.asdict(RawSource(params.source, CREDITS[params.source]))
+        )
+        _lay_protocol(params, temporary)
+        result = dataclasses.replace(
+            _measure(params.source, temporary),
+            rejected=rejected,
+            excluded_people=len(excluded),
+            excluded_photos=excluded.total(),
+        )
         _refuse_other_photos(params, result)
     return result
 
@@ -64,23 +77,48 @@ def _refuse_bad_place(params: FetchParams, raw: Path) -> None:
     if params.source == "orl":
         if uri:
             raise DdmError("fetch: uri is set, but source is orl; set source to folder, or uri to null")
-    elif not is_remote(uri):
+    elif "://" not in uri:
         folders = Path(uri).expanduser().resolve(), raw.resolve()
         outside, inside = sorted(folders, key=lambda path: len(path.parts))
         if inside.is_relative_to(outside):
             raise DdmError(f"{uri}: overlaps the raw folder {raw}; keep the photos' folder outside of it")
 
 
-def _lay_photos(params: FetchParams, temporary: Path) -> RawSource:
-    if params.source == "orl":
-        _lay_orl(temporary)
-        return RawSource("orl", ORL_CREDIT)
-    uri = params.uri or ""
-    if is_remote(uri):
-        download_tree(uri, temporary)
-    else:
-        _copy_folder(Path(uri).expanduser(), temporary)
-    return RawSource("folder", "as stated by whoever supplied the folder")
+def _lay_photos(params: FetchParams, folder: Path, excluded: Counter[str]) -> int:
+    """Write every photo of the source into `folder`; return how many files were rejected."""
+    from tqdm import tqdm
+
+    if is_remote(params.uri or ""):
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp") as place:
+            download_tree(params.uri or "", Path(place))
+            local = dataclasses.replace(params, uri=place)
+            return _lay_photos(local, folder, excluded)
+    regions: dict[str, Region] = {}
+    rejected: list[Rejected] = []
+    for photo in tqdm(open_source(params, excluded), desc="fetch", unit="photo"):
+        if isinstance(photo, Rejected):
+            rejected.append(photo)
+            continue
+        _write(photo, folder)
+        if photo.region:
+            regions[photo.relative] = photo.region
+    if regions:
+        write_regions(folder, regions)
+    if rejected:
+        write_rejected(folder, rejected)
+    return len(rejected)
+
+
+def _write(photo: RawPhoto, folder: Path) -> None:
+    target = folder / photo.relative
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(photo.content)
+
+
+def _lay_protocol(params: FetchParams, folder: Path) -> None:
+    for name, path in protocol_files(params).items():
+        (folder / PROTOCOL).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / PROTOCOL / name)
 
 
 def _measure(source: str, folder: Path) -> FetchResult:
@@ -99,35 +137,3 @@ def _refuse_other_photos(params: FetchParams, result: FetchResult) -> None:
             f"{params.uri or params.source}: the photos have digest {result.digest}, expected"
             f" {params.digest}; if they are the ones you mean, change fetch.digest to theirs, or to null"
         )
-
-
-def _lay_orl(temporary: Path) -> None:
-    for relative, content in read_orl().items():
-        target = temporary / relative
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
-
-
-def _copy_folder(folder: Path, temporary: Path) -> None:
-    """Copy every photo of `folder` unchanged, whatever it holds: judging files is the next stage's work.
-
-    Files that cannot be read are named in the raw folder's rejected.jsonl.
-    """
-    from tqdm import tqdm
-
-    listing = list_files(folder)
-    rejected = list(listing.rejected)
-    for photo in tqdm(listing.photos, desc="fetch", unit="photo"):
-        target = temporary / photo.relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open_photo(folder / photo.relative) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
-        except DdmError as error:
-            rejected.append(Rejected(photo.relative, str(error)))
-        except OSError as error:
-            raise DdmError(
-                f"{folder / photo.relative}: cannot be copied ({error.strerror}); mend or remove it"
-            ) from None
-    if rejected:
-        write_rejected(temporary, rejected)

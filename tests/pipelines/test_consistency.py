@@ -24,6 +24,8 @@ WITHOUT_INFLUENCE = {
     "ddm_core.files": "moves bytes to and from disk unchanged",
     "ddm_core.strict": "refuses settings, changes none",
     "ddm_core.params": "carries settings, which are deps themselves",
+    "ddm_core.fetch_params": "carries settings, which are deps themselves",
+    "ddm_core": "the version, which the downloader tells the servers it asks",
     "ddm_core.results": "names files and fields; the report fails on one it does not know",
     "ddm_core.tracking": "tells MLflow what happened",
     "ddm_core.tracking_address": "where MLflow is",

@@ -197,13 +197,76 @@ def test_other_photos_than_the_pinned_ones_are_refused_and_the_earlier_raw_folde
     assert names(tmp_path) == ["photos", "raw"]
 
 
-def test_a_photo_larger_than_the_memory_at_hand_is_fetched(tmp_path):
+def test_one_photo_at_a_time_is_in_memory(tmp_path):
     (tmp_path / "photos/anna").mkdir(parents=True)
-    with (tmp_path / "photos/anna/1.png").open("wb") as file:
-        file.truncate(64 * 1024**2)
+    for number in range(32):
+        with (tmp_path / f"photos/anna/{number}.png").open("wb") as file:
+            file.truncate(4 * 1024**2)
     tracemalloc.start()
     try:
         fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / "raw")
-        assert tracemalloc.get_traced_memory()[1] < 8 * 1024**2
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024**2
     finally:
         tracemalloc.stop()
+
+
+# Other sources
+
+
+def lfw_folder(root):
+    """Three people as LFW has them."""
+    for name, photos in (("Anna_Lee", 2), ("Bo_Chen", 1), ("Zoe", 2)):
+        (root / name).mkdir(parents=True)
+        for number in range(1, photos + 1):
+            (root / name / f"{name}_{number:04}.jpg").write_bytes(f"{name} {number}".encode())
+    (root / "Zoe" / "Anna_Lee_0001.jpg").write_bytes(b"in the wrong folder")
+    return root
+
+
+def test_lfw_is_laid_with_its_protocol_and_what_it_refuses(tmp_path):
+    people = tmp_path / "people.txt"
+    people.write_text("1\n3\nAnna_Lee\t2\nBo_Chen\t1\nZoe\t2\n")
+    params = FetchParams("lfw", str(lfw_folder(tmp_path / "lfw")), lists=(str(people),))
+    result = fetch.run(params, raw=tmp_path / "raw")
+    assert (result.photos, result.identities, result.rejected) == (5, 3, 1)
+    assert (tmp_path / "raw/protocol/people.txt").read_bytes() == people.read_bytes()
+    (rejected,) = read_rejected(tmp_path / "raw")
+    assert rejected.relative == "Zoe/Anna_Lee_0001.jpg"
+    assert json.loads((tmp_path / "raw/source.json").read_text())["source"] == "lfw"
+
+
+def test_people_of_lfw_are_left_out_of_another_set(tmp_path):
+    people = tmp_path / "people.txt"
+    people.write_text("1\n1\nAnna_Lee\t2\n")
+    (tmp_path / "casia/Anna Lee").mkdir(parents=True)
+    (tmp_path / "casia/Anna Lee/001.jpg").write_bytes(b"shared")
+    (tmp_path / "casia/0000045").mkdir()
+    (tmp_path / "casia/0000045/001.jpg").write_bytes(b"kept")
+    params = FetchParams("folder", str(tmp_path / "casia"), exclude_people=str(people))
+    result = fetch.run(params, raw=tmp_path / "raw")
+    assert (result.photos, result.excluded_people, result.excluded_photos) == (1, 1, 1)
+    assert sorted(tree(tmp_path / "raw")) == ["0000045/001.jpg", "source.json"]
+
+
+def test_a_file_that_is_no_protocol_file_is_refused_before_anything_is_laid(tmp_path):
+    (tmp_path / "notes.txt").write_text("1")
+    params = FetchParams("lfw", str(lfw_folder(tmp_path / "lfw")), lists=(str(tmp_path / "notes.txt"),))
+    with pytest.raises(DdmError, match=r"notes\.txt: is no protocol file of LFW; known: pairs\.txt"):
+        fetch.run(params, raw=tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source": "lfw"}, "uri is empty; name LFW's folder or archive"),
+        ({"source": "facescrub", "uri": "x"}, "lists is empty; name facescrub_actors.txt"),
+        ({"source": "folder", "uri": "x", "lists": ("a",)}, "lists are for lfw and facescrub"),
+        ({"source": "folder", "uri": "x", "margin": 0.1}, "corrections and margin are for facescrub"),
+        ({"source": "lfw", "uri": "s3://faces/lfw"}, "uri is an address"),
+        ({"source": "facescrub", "uri": "x", "lists": ("a",), "margin": -1.0}, "must not be negative"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FetchParams(**settings)
