@@ -95,6 +95,8 @@ def decode(
     (`ddm_core.data.alignment.align`); with a box alone the box, which `margin` (0 or more, a fraction of its
     width and height) widens on every side as far as the photo goes, and `square` makes square.
 
+    JPEG has no checksums: damage within its picture data that still decodes, to wrong colours, is not seen.
+
     Raises:
         DdmError: empty, not an image, corrupt, truncated or too large, or a region outside of the photo; the
             message is the reason alone.
