@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Literal
 
 import numpy
 import torch
@@ -15,7 +16,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-# The luminance quantisation table of the JPEG standard (ITU-T T.81, table K.1).
+from ddm_core.networks import crop_like, pad_to_multiple
+
+Subsampling = Literal["4:2:0", "4:4:4"]
+"""How JPEG keeps the chroma of RGB: one sample for 2x2 pixels (as nearly all software does), or for each."""
+
+# The quantisation tables of the JPEG standard (ITU-T T.81, tables K.1 and K.2).
 _LUMINANCE_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -26,6 +32,22 @@ _LUMINANCE_TABLE = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
+_CHROMINANCE_TABLE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *[(99,) * 8] * 4,
+)
+
+# RGB to Y, Cb, Cr (ITU-R BT.601 as JFIF has it: full range, chroma around 128).
+_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
+_TO_YCBCR = (
+    (_RED, _GREEN, _BLUE),
+    (-_RED / 2 / (1 - _BLUE), -_GREEN / 2 / (1 - _BLUE), 0.5),
+    (0.5, -_GREEN / 2 / (1 - _RED), -_BLUE / 2 / (1 - _RED)),
+)
+_NEUTRAL = 128 / 255
 
 
 def round_to_8_bits(images: Tensor) -> Tensor:
@@ -48,10 +70,11 @@ def dct_matrix() -> Tensor:
 
 
 @cache
-def quantisation_table(quality: int) -> Tensor:
-    """Return libjpeg's luminance table [64], row by row, for a quality in 1..100 (steps of 0..255)."""
+def quantisation_table(quality: int, *, chrominance: bool = False) -> Tensor:
+    """Return libjpeg's table [64], row by row, for a quality in 1..100 (steps of 0..255)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((torch.tensor(_LUMINANCE_TABLE).flatten() * scale + 50) // 100).clamp(1, 255).float()
+    table = torch.tensor(_CHROMINANCE_TABLE if chrominance else _LUMINANCE_TABLE).flatten()
+    return ((table * scale + 50) // 100).clamp(1, 255).float()
 
 
 def to_coefficients(images: Tensor) -> Tensor:
@@ -72,12 +95,57 @@ def from_coefficients(coefficients: Tensor) -> Tensor:
     return apart.reshape(batch, channels, rows * 8, columns * 8)
 
 
-def simulate_jpeg(images: Tensor, quality: int) -> Tensor:
-    """Differentiable JPEG of one grey channel: exact rounding forward, identity gradient through it."""
-    table = quantisation_table(quality).to(images.device)
-    coefficients = to_coefficients(images) / table
-    quantised = coefficients + (coefficients.round() - coefficients).detach()
-    return round_to_8_bits(from_coefficients(quantised * table))
+def luma(images: Tensor) -> Tensor:
+    """Return ITU-R BT.601 luma [batch, 1, height, width] of RGB; grey is its own luma."""
+    shares = torch.tensor(_TO_YCBCR[0] if images.shape[1] == 3 else (1.0,), device=images.device)
+    return (images * shares.view(-1, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def recode_jpeg(
+    images: Tensor, quality: int, change: Callable[[Tensor], Tensor], subsampling: Subsampling = "4:2:0"
+) -> Tensor:
+    """Return the 8-bit picture that JPEG's decoder shows after `change` of the coefficients.
+
+    `change` gets them in steps of their quantisation table, [batch, planes, rows, columns, 64]: grey, or once
+    luma (one plane) and once Cb and Cr. As in libjpeg, blocks that are not full repeat the edge, and
+    subsampled chroma is the mean of 2x2 pixels, interpolated linearly by the decoder.
+    """
+    if images.shape[1] == 1:
+        return crop_like(_recode_planes(images, quantisation_table(quality), change), images)
+    step = 2 if subsampling == "4:2:0" else 1
+    planes = pad_to_multiple(_to_ycbcr(images), 8 * step)
+    luminance = _recode_planes(planes[:, :1], quantisation_table(quality), change)
+    small = round_to_8_bits(F.avg_pool2d(planes[:, 1:], step))
+    coded = _recode_planes(small, quantisation_table(quality, chrominance=True), change)
+    seen = coded[..., : -(-images.shape[-2] // step), : -(-images.shape[-1] // step)]
+    chroma = round_to_8_bits(F.interpolate(seen, scale_factor=step, mode="bilinear"))
+    together = [crop_like(plane, images) for plane in (luminance, chroma)]
+    return _from_ycbcr(torch.cat(together, dim=1))
+
+
+def simulate_jpeg(images: Tensor, quality: int, subsampling: Subsampling = "4:2:0") -> Tensor:
+    """Differentiable JPEG of grey or RGB: exact rounding forward, identity gradient through it."""
+    return recode_jpeg(images, quality, lambda steps: steps + (steps.round() - steps).detach(), subsampling)
+
+
+def _recode_planes(planes: Tensor, table: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    table = table.to(planes.device)
+    coefficients = to_coefficients(pad_to_multiple(planes, 8)) / table
+    return round_to_8_bits(from_coefficients(change(coefficients) * table))
+
+
+def _to_ycbcr(images: Tensor) -> Tensor:
+    matrix = torch.tensor(_TO_YCBCR, device=images.device)
+    level = torch.tensor([0.0, _NEUTRAL, _NEUTRAL], device=images.device)
+    return round_to_8_bits((matrix @ images.flatten(2)).view_as(images) + level.view(3, 1, 1))
+
+
+def _from_ycbcr(planes: Tensor) -> Tensor:
+    luminance = planes[:, :1]
+    blue = 2 * (1 - _BLUE) * (planes[:, 1:2] - _NEUTRAL)
+    red = 2 * (1 - _RED) * (planes[:, 2:] - _NEUTRAL)
+    green = -(_BLUE * blue + _RED * red) / _GREEN
+    return round_to_8_bits(luminance + torch.cat([red, green, blue], dim=1))
 
 
 @cache
@@ -117,10 +185,15 @@ def _png(image: Image.Image) -> Image.Image:
     return image  # PNG keeps 8-bit pixels as they are
 
 
-def _jpeg(quality: int, image: Image.Image) -> Image.Image:
+def _jpeg(quality: int, subsampling: Subsampling, image: Image.Image) -> Image.Image:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return Image.open(buffer)
+
+
+def real_jpeg(images: Tensor, quality: int, subsampling: Subsampling = "4:2:0") -> Tensor:
+    """Return what Pillow (libjpeg) makes of each image, without a gradient."""
+    return _apply(partial(_jpeg, quality, subsampling), images)
 
 
 def _resize(percent: int, image: Image.Image) -> Image.Image:
@@ -130,7 +203,7 @@ def _resize(percent: int, image: Image.Image) -> Image.Image:
 
 CHANNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "png": partial(_apply, _png),
-    **{f"jpeg{quality}": partial(_apply, partial(_jpeg, quality)) for quality in (95, 85, 75, 50)},
+    **{f"jpeg{quality}": partial(real_jpeg, quality=quality) for quality in (95, 85, 75, 50)},
     **{f"resize{percent}": partial(_apply, partial(_resize, percent)) for percent in (75, 50)},
 }
 """Name -> exact channel: 8-bit PNG, JPEG at a quality (4:2:0), bicubic to a percentage and back."""

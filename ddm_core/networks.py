@@ -1,6 +1,6 @@
 """The networks, plain modules without training logic.
 
-Images are [batch, channels, height, width] in [0, 1].
+Images are [batch, channels, height, width] in [0, 1], of any size from 16 pixels a side.
 """
 
 from __future__ import annotations
@@ -17,6 +17,17 @@ N = TypeVar("N", bound=nn.Module)
 def place(network: N, device: str) -> N:
     """Move a network to `device`, weights channels-last: CPU and GPU convolutions are faster so."""
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until height and width are multiples of `multiple`."""
+    rows, columns = -images.shape[-2] % multiple, -images.shape[-1] % multiple
+    return F.pad(images, (0, columns, 0, rows), mode="replicate") if rows or columns else images
+
+
+def crop_like(images: Tensor, reference: Tensor) -> Tensor:
+    """Cut off, below and at the right, what padding has added to the size of `reference`."""
+    return images[..., : reference.shape[-2], : reference.shape[-1]]
 
 
 class ResidualBlock(nn.Module):
@@ -82,11 +93,11 @@ class UNet(nn.Module):
         self.leave = nn.Conv2d(2 * width, 4 * channels, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return images of the same shape; height and width are multiples of 4."""
-        half = F.silu(self.enter(F.pixel_unshuffle(images, 2)))
+        """Return images of the same shape."""
+        half = F.silu(self.enter(F.pixel_unshuffle(pad_to_multiple(images, 4), 2)))
         quarter = self.middle(F.silu(self.down(half)))
         back = F.silu(F.pixel_shuffle(self.up(quarter), 2))
-        return F.pixel_shuffle(self.leave(torch.cat([half, back], dim=1)), 2)
+        return crop_like(F.pixel_shuffle(self.leave(torch.cat([half, back], dim=1)), 2), images)
 
 
 class Discriminator(nn.Module):
@@ -105,7 +116,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [batch, 1, height/8, width/8]."""
+        """Return logits [batch, 1, height/8, width/8], rounded down."""
         logits: Tensor = self.layers(images)
         return logits
 
@@ -141,7 +152,7 @@ class RecognitionNetwork(nn.Module):
         """Return logits [batch, identities]."""
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         deviation = images.std(dim=(1, 2, 3), keepdim=True)
-        standard = (images - mean) / (deviation + 1e-3)
+        standard = pad_to_multiple((images - mean) / (deviation + 1e-3), 2)
         features = self.pool(self.features(F.pixel_unshuffle(standard, 2))).flatten(1)
         logits: Tensor = self.classify(self.dropout(features))
         return logits

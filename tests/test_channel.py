@@ -14,7 +14,9 @@ from torch.testing import assert_close
 from ddm_core.channel import (
     CHANNELS,
     from_coefficients,
+    luma,
     quantisation_table,
+    real_jpeg,
     round_to_8_bits,
     simulate_jpeg,
     simulate_resize,
@@ -27,6 +29,7 @@ from ddm_core.results import CHANNELS as RESULT_CHANNELS
 from ddm_core.seeding import torch_generator
 
 QUALITIES = (30, 50, 75, 85, 95)
+SUBSAMPLINGS = ("4:2:0", "4:4:4")
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +41,13 @@ def photo():
     return round_to_8_bits(picture)[None, None]
 
 
-def through_libjpeg(images, quality):
-    buffer = io.BytesIO()
-    to_pillow(to_uint8(images)[0]).save(buffer, "JPEG", quality=quality)
-    return torch.from_numpy(numpy.array(Image.open(buffer)))[None, None] / 255.0
+@pytest.fixture(scope="module", params=[(64, 48), (50, 37), (17, 33)], ids=str)
+def colour_photos(request):
+    """Four smooth colour pictures with a little noise of each channel's own, also of odd sizes."""
+    draws = torch_generator(0, f"tests/channel/{request.param}")
+    coarse = torch.rand(4, 3, 5, 5, generator=draws)
+    smooth = torch.nn.functional.interpolate(coarse, request.param, mode="bicubic")
+    return round_to_8_bits(smooth + 0.03 * torch.randn(smooth.shape, generator=draws))
 
 
 def levels_apart(images, others):
@@ -83,18 +89,64 @@ def test_coefficients_are_the_orthonormal_dct_of_8_by_8_blocks_and_lead_back():
 def test_quantisation_tables_are_libjpegs_at_every_quality():
     for quality in range(1, 101):
         buffer = io.BytesIO()
-        Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
-        assert quantisation_table(quality).tolist() == Image.open(buffer).quantization[0], quality
+        Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=quality)
+        luminance, chrominance = Image.open(buffer).quantization.values()
+        assert quantisation_table(quality).tolist() == luminance, quality
+        assert quantisation_table(quality, chrominance=True).tolist() == chrominance, quality
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_simulated_jpeg_is_libjpegs_up_to_rounding(photo, quality):
     """libjpeg's transform rounds to 1/8: a coefficient halfway between two steps may go either way."""
-    simulated, real = simulate_jpeg(photo, quality), through_libjpeg(photo, quality)
+    simulated, real = simulate_jpeg(photo, quality), real_jpeg(photo, quality)
     apart = levels_apart(simulated, real)
     assert (apart < 1.5).float().mean() > 0.85
     assert apart.mean() < 0.6
     assert apart.square().mean().sqrt() < levels_apart(real, photo).square().mean().sqrt() / 2
+
+
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_simulated_colour_jpeg_is_libjpegs_up_to_rounding(colour_photos, quality, subsampling):
+    simulated = simulate_jpeg(colour_photos, quality, subsampling)
+    real = real_jpeg(colour_photos, quality, subsampling)
+    apart = levels_apart(simulated, real)
+    assert apart.mean() < 1.5
+    assert (apart < 3.5).float().mean() > 0.9
+    assert apart.square().mean().sqrt() < levels_apart(real, colour_photos).square().mean().sqrt() / 2
+
+
+def test_each_subsampling_is_simulated_nearer_to_its_own_kind_than_to_the_other(colour_photos):
+    for own, other in (SUBSAMPLINGS, SUBSAMPLINGS[::-1]):
+        simulated = simulate_jpeg(colour_photos, 85, own)
+        to_own = levels_apart(simulated, real_jpeg(colour_photos, 85, own)).mean()
+        assert to_own < levels_apart(simulated, real_jpeg(colour_photos, 85, other)).mean() / 2
+
+
+@pytest.mark.parametrize("jpeg", [simulate_jpeg, real_jpeg])
+def test_colour_is_subsampled_unless_asked_otherwise(jpeg):
+    """One-pixel stripes of red and blue: 4:2:0 has one chroma sample for both, 4:4:4 one for each."""
+    stripes = torch.zeros(1, 3, 16, 16)
+    stripes[:, 0, :, ::2] = stripes[:, 2, :, 1::2] = 1.0
+    subsampled, whole = (jpeg(stripes, 95, subsampling)[0, :, :, ::2] for subsampling in SUBSAMPLINGS)
+    assert (whole[0] - whole[2]).mean() > 0.9
+    assert (subsampled[0] - subsampled[2]).mean() < 0.5
+    assert jpeg(stripes, 95).equal(jpeg(stripes, 95, "4:2:0"))
+
+
+@pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_simulated_jpeg_of_neutral_colours_is_that_of_grey_bit_by_bit(photo, quality, subsampling):
+    """Why keyed DDM draws luma only: chroma subsampling has nothing to throw away."""
+    neutral = simulate_jpeg(photo.expand(-1, 3, -1, -1), quality, subsampling)
+    assert neutral.equal(simulate_jpeg(photo, quality).expand_as(neutral))
+
+
+def test_luma_is_pillows_grey(colour_photos):
+    grey = [numpy.array(to_pillow(array).convert("L")) for array in to_uint8(colour_photos)]
+    expected = torch.from_numpy(numpy.stack(grey))[:, None] / 255.0
+    assert levels_apart(luma(colour_photos), expected).max() < 1
+    assert luma(expected).equal(expected)
 
 
 @pytest.mark.parametrize("percent", [75, 50])
@@ -113,6 +165,13 @@ def test_resizing_to_the_same_size_changes_nothing(photo):
     "channel",
     [
         *[pytest.param(lambda x, q=q: simulate_jpeg(x, q), id=f"jpeg{q}") for q in QUALITIES],
+        *[
+            pytest.param(
+                lambda x, s=s: simulate_jpeg(torch.cat([x, x.flip(2), 1 - x], dim=1), 75, s)[:, :1],
+                id=f"colour{s}",
+            )
+            for s in SUBSAMPLINGS
+        ],
         *[pytest.param(lambda x, s=s: simulate_resize(x, s), id=f"resize{s}") for s in (0.5, 0.75)],
     ],
 )
@@ -129,11 +188,12 @@ def test_gradients_through_the_channel_are_finite_and_reach_every_pixel(photo, c
     assert (nearer - wanted).square().sum() < (received - wanted).square().sum()
 
 
+@pytest.mark.parametrize("size", [(32, 48), (29, 35)])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", CHANNELS)
-def test_every_exact_channel_keeps_shape_and_gives_8_bit_images_near_the_original(name, channels):
+def test_every_exact_channel_keeps_shape_and_gives_8_bit_images_near_the_original(name, channels, size):
     images = torch.rand(2, channels, 8, 8, generator=torch_generator(0, "tests/exact"))
-    images = torch.nn.functional.interpolate(images, (32, 48), mode="bilinear")
+    images = torch.nn.functional.interpolate(images, size, mode="bilinear")
     received = CHANNELS[name](images)
     assert received.shape == images.shape
     assert received.equal((received * 255.0).round() / 255.0)
@@ -152,8 +212,7 @@ def test_harsher_channels_lose_more(photo):
     assert loss["png"] < loss["resize75"] < loss["resize50"]
 
 
-def test_jpeg_of_a_grey_carrier_repeated_over_rgb_survives_chroma_subsampling(photo):
-    """Why keyed DDM draws luma only: 4:2:0 throws away three quarters of the chroma, and there is none."""
+def test_real_jpeg_of_a_grey_carrier_repeated_over_rgb_survives_chroma_subsampling(photo):
     grey = CHANNELS["jpeg75"](photo)
     colour = CHANNELS["jpeg75"](photo.expand(-1, 3, -1, -1))
     assert levels_apart(colour, grey).max() < 2.5

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddm_core.channel import from_coefficients, quantisation_table, round_to_8_bits, to_coefficients
+from ddm_core.channel import recode_jpeg, round_to_8_bits
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,19 @@ class P3:
     """The public part of P3 (Ra, Govindan and Ortega 2013), decoded to pixels.
 
     In the quantised JPEG coefficients the DC is removed; an AC coefficient y stays where |y| <= threshold
-    and becomes +threshold elsewhere: its sign and excess travel in the secret part. RGB is treated as
-    three channels of the luminance table, without chroma subsampling.
+    and becomes +threshold elsewhere: its sign and excess travel in the secret part. RGB is coded as JPEG
+    does it: luma and 4:2:0 chroma, each with its own table.
     """
 
     threshold: int
     quality: int
 
     def encrypt(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
-        """Return the public part; height and width are multiples of 8."""
-        table = quantisation_table(self.quality).to(images.device)
-        coefficients = (to_coefficients(images) / table).round()
-        public = torch.where(coefficients.abs() <= self.threshold, coefficients, float(self.threshold))
+        """Return the public part."""
+        return recode_jpeg(images, self.quality, self._public)
+
+    def _public(self, coefficients: Tensor) -> Tensor:
+        quantised = coefficients.round()
+        public = torch.where(quantised.abs() <= self.threshold, quantised, float(self.threshold))
         public[..., 0] = 0.0  # the DC
-        return round_to_8_bits(from_coefficients(public * table))
+        return public
