@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from ddm_core.data.raw import RawPhoto, Region, Rejected
@@ -95,7 +96,9 @@ def _lay_photos(params: FetchParams, folder: Path, excluded: Counter[str]) -> in
             return _lay_photos(local, folder, excluded)
     regions: dict[str, Region] = {}
     rejected: list[Rejected] = []
-    for photo in tqdm(open_source(params, excluded), desc="fetch", unit="photo"):
+    photos = open_source(params, excluded)
+    first = list(islice(photos, 1))  # a source that is not there is told before a bar is drawn
+    for photo in tqdm(chain(first, photos), desc="fetch", unit="photo"):
         if isinstance(photo, Rejected):
             rejected.append(photo)
             continue
