@@ -107,8 +107,8 @@ def read_shard(stream: BinaryIO, shard: ShardRecord, where: str, *, verify: bool
     Raises:
         DdmError: damaged: not a tar file of such pairs, other bytes or another number of photos.
     """
-    hashed = _Hashed(stream)
-    reader = io.BufferedReader(hashed, READ_AHEAD)
+    source = _Digested(stream, verify)
+    reader = io.BufferedReader(source, READ_AHEAD)
     photos = 0
     try:
         while (member := _read_member(reader)) is not None:
@@ -123,7 +123,7 @@ def read_shard(stream: BinaryIO, shard: ShardRecord, where: str, *, verify: bool
             pass
     except (ValueError, UnicodeDecodeError):
         raise _damaged(where) from None
-    if photos != shard.photos or (verify and hashed.digest.hexdigest() != shard.sha256):
+    if photos != shard.photos or (verify and source.digest.hexdigest() != shard.sha256):
         raise _damaged(where)
 
 
@@ -156,11 +156,11 @@ def _damaged(where: str) -> DdmError:
     return DdmError(f"{where}: damaged, its SHA-256 is not the manifest's; run ddm prepare again")
 
 
-class _Hashed(io.RawIOBase):
-    """A stream that digests what is read from it."""
+class _Digested(io.RawIOBase):
+    """A stream that digests, if asked to, what is read from it."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, active: bool) -> None:
+        self._stream, self._active = stream, active
         self.digest = hashlib.sha256()
 
     def readable(self) -> bool:
@@ -168,6 +168,7 @@ class _Hashed(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
         content = self._stream.read(len(buffer))
-        self.digest.update(content)
+        if self._active:
+            self.digest.update(content)
         buffer[: len(content)] = content
         return len(content)
