@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; below the size at which Pillow itself begins to warn
 MAX_SIDE = 30_000
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"  # never within picture data, where 0 follows each 255
 MAX_BYTES = 1 << 28  # the largest photo of MAX_PIXELS that anyone stores, an RGB bitmap, takes 240 MB
 # EXIF orientation -> where a point x, y of an image stored with this width and height is when upright.
 TURNS: dict[int, Callable[[float, float, int, int], Point]] = {
@@ -207,6 +208,9 @@ def _open(content: bytes) -> Image:
     if image.format == "PNG":  # loading does not look at PNG's checksums, verifying does and spends the image
         image.verify()
         image = Image.open(io.BytesIO(content), formats=("PNG",))
+    # The decoder takes the zeros of a download that was never finished for picture data.
+    if image.format in ("JPEG", "MPO") and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
+        raise DdmError("corrupt or truncated image (no end mark after the picture data); replace it")
     image.load()
     return image
 

@@ -106,6 +106,7 @@ def sparse(size: int) -> Callable[[Path], None]:
 
 JPEG = encoded(picture(), "JPEG", quality=95, subsampling=0)
 PROGRESSIVE = encoded(picture(), "JPEG", quality=95, progressive=True)
+LARGE = encoded(Image.effect_noise((400, 400), 60), "JPEG")
 PNG = encoded(picture(), "PNG")
 DECOMPOSED = "Jose\u0301"  # e and a combining accent
 COMPOSED = "Jos\u00e9"
@@ -144,6 +145,9 @@ REJECTED = (
     OddFile("zoe/half a jpeg.jpg", bytes_of(JPEG[: len(JPEG) * 2 // 3]), CORRUPT),
     OddFile("zoe/half a progressive.jpg", bytes_of(PROGRESSIVE[:-40]), CORRUPT),
     OddFile("zoe/without its end mark.jpg", bytes_of(JPEG[:-2]), CORRUPT),
+    OddFile(
+        "zoe/zeros for its half.jpg", bytes_of(LARGE[: len(LARGE) // 2] + bytes(len(LARGE) // 2)), CORRUPT
+    ),
     OddFile("zoe/no size.jpg", bytes_of(JPEG.replace(b"\xff\xc0", b"\xff\xfe")), "not an image|" + CORRUPT),
     OddFile("zoe/half a png.png", bytes_of(PNG[: len(PNG) // 2]), CORRUPT),
     OddFile("zoe/one wrong byte.png", bytes_of(flipped(PNG, len(PNG) - 20)), CORRUPT),
