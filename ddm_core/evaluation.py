@@ -21,7 +21,7 @@ CHUNK = 128  # images in one inference pass
 
 @dataclass(frozen=True)
 class Encrypted:
-    """Obfuscated photos [n, c, h, w] with the photos behind them, their labels and nonces.
+    """Obfuscated photos [n, c, h, w] with the photos behind them (of h, w or smaller), labels and nonces.
 
     The `photos` different photos come one after the other, then all again under other nonces.
     """

@@ -26,10 +26,13 @@ def example_columns(photos: int) -> slice:
 
 
 def labelled_grid(rows: Mapping[str, Tensor]) -> bytes:
-    """Return a PNG with one row a label; every value is [columns, channels, height, width] in [0, 1]."""
+    """Return a PNG with one row a label; every value is [columns, channels, height, width] in [0, 1].
+
+    Rows may differ in channels and in size: an encrypted photo may be padded.
+    """
     first = next(iter(rows.values()))
     scale = max(1, -(-_MIN_SIDE // first.shape[-1]))
-    side = first.shape[-1] * scale
+    side = scale * max(max(images.shape[-2:]) for images in rows.values())
     width = _LABEL_WIDTH + len(first) * (side + _GAP)
     canvas = Image.new("RGB", (width, len(rows) * (side + _GAP) + _GAP), "white")
     draw = ImageDraw.Draw(canvas)

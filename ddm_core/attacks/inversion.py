@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
 from ddm_core.attacks.recognition import fresh_encryptions
 from ddm_core.evaluation import as_float, in_chunks
-from ddm_core.networks import InversionNetwork, place
+from ddm_core.networks import InversionNetwork, crop_like, place
 from ddm_core.seeding import torch_generator
 from ddm_core.training import augment, rate_factor
 
@@ -22,7 +22,7 @@ def inversion(target: Target) -> Outcome:
     """Train the inversion network and try it on the obfuscated test photos."""
     encrypted = encrypt_test_photos(target, "inversion")
     network = train_inversion(target)
-    rebuilt = invert(network, encrypted.hidden, target.device)
+    rebuilt = crop_like(invert(network, encrypted.hidden, target.device), encrypted.originals)
     return Outcome(
         predictions=target.recogniser.recognise(rebuilt),
         labels=encrypted.labels,
@@ -46,10 +46,10 @@ def train_inversion(target: Target) -> InversionNetwork:
         wanted = augment(as_float(photos[chosen]).to(target.device), draws)
         hidden = obfuscate(wanted).contiguous(memory_format=torch.channels_last)
         with torch.autocast(target.device, torch.bfloat16):
-            rebuilt = network(hidden)
+            rebuilt = crop_like(network(hidden), wanted)
         loss = (rebuilt.float() - wanted).abs().mean()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
@@ -58,6 +58,6 @@ def train_inversion(target: Target) -> InversionNetwork:
 
 @torch.no_grad()
 def invert(network: InversionNetwork, hidden: Tensor, device: str) -> Tensor:
-    """Return the rebuilt photos [n, c, h, w] in [0, 1]."""
+    """Return the rebuilt photos in [0, 1], in the size of `hidden` [n, c, h, w]."""
     rebuilt = [network(hidden[part].to(device)).clamp(0, 1).cpu() for part in in_chunks(len(hidden))]
     return torch.cat(rebuilt)

@@ -16,7 +16,7 @@ from ddm_core.attacks.protocol import Outcome, Target
 from ddm_core.attacks.recognition import train_recogniser
 from ddm_core.evaluation import as_float, evaluation_key
 from ddm_core.keys import haar_quaternions, nonce_stream
-from ddm_core.obfuscators.keyed_ddm import PATCH, KeyedDdm
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 
 NONCES = 4  # the whole control is repeated under so many nonces, each reused for every photo
 
@@ -31,9 +31,8 @@ def nonce_reuse(target: Target) -> Outcome:
 
 def _attack_one_nonce(target: Target, victim: KeyedDdm, nonce: bytes) -> Tensor:
     key = evaluation_key(target.params.seed, "victim")
-    side = target.test.images.shape[-1] // PATCH
-    rotation = haar_quaternions(key, [nonce], victim.networks.params.quaternions, side, side)
-    rotation = rotation.to(target.device)
+    grid = victim.networks.grid(target.test.images)
+    rotation = haar_quaternions(key, [nonce], *grid).to(target.device)
 
     @torch.no_grad()
     def obfuscate(images: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ class Obfuscator(Protocol):
     """Hides photos. Deterministic: the same images and nonces give the same bytes."""
 
     def encrypt(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
-        """Return the obfuscated images, same shape, values multiples of 1/255 (what an 8-bit file holds).
+        """Return the obfuscated images, values multiples of 1/255 (what an 8-bit file holds).
 
+        Same number of images and channels, same size; only keyed DDM gives the next multiple of 4 pixels.
         `nonces` has one fresh 12-byte nonce an image; keyless methods do not read it.
         """
         ...
@@ -24,7 +25,7 @@ class DecryptingObfuscator(Obfuscator, Protocol):
     """An obfuscator whose receiver can restore the photo."""
 
     def decrypt(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
-        """Return the restored images in [0, 1], given the nonces they were encrypted under."""
+        """Return the restored images in [0, 1], in the photos' size, given the nonces of encryption."""
         ...
 
 

@@ -126,4 +126,4 @@ def load_obfuscator(folder: Path, *, master_key: bytes | None = None, device: st
     assert isinstance(networks, KeyedDdmNetworks)
     if master_key is None:
         raise DdmError(f"{folder}: a keyed model needs a master key; make one: ddm key new FILE")
-    return KeyedDdm(networks, master_key)
+    return KeyedDdm(networks, master_key, description.image_size)
