@@ -1,4 +1,4 @@
-"""In which order the readers of an epoch see its photos. All of it is arithmetic on places; nothing is read."""
+"""In which order the readers of an epoch see its photos: arithmetic on places, nothing is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reader:
-    """One of the readers that share an epoch: of `ranks` machines or GPUs `rank`, of its `workers` `worker`."""
+    """One of the readers that share an epoch: `rank` of `ranks` machines, there `worker` of `workers`."""
 
     rank: int = 0
     ranks: int = 1

@@ -1,11 +1,11 @@
 """Photos of a prepared dataset that need not fit into memory, read shard by shard from disk or S3.
 
 An epoch is every photo of one split by image, once. Each epoch puts the shards into another order, and its
-photos one after another; every reader gets a stretch of that sequence. Stretches differ in length by one photo
-at most, so that no photo is left out or read twice; where all ranks must make the same number of steps, it is
-for the caller to pass over the odd one. A reader draws from a buffer that it fills in the order of its stretch.
-Seed, epoch and reader alone decide the order, so a position is two numbers, and the sequence goes on from there
-as if it had never stopped.
+photos one after another; every reader gets a stretch of that sequence. Stretches differ in length by one
+photo at most, so that none is left out or read twice; where all ranks must make the same number of steps, it is
+for the caller to pass over the odd one. A reader draws from a buffer that it fills in the order of its
+stretch. Seed, epoch and reader alone decide the order, so a position is two numbers, and the sequence goes on
+from there as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Photo(NamedTuple):
 class PhotoStream:
     """Iterating gives the rest of the present epoch; after it, the next epoch is the present one.
 
-    `prepared` is a folder or `s3://bucket/prefix`. `buffer`, from 1 (no shuffle within a shard), is in photos:
-    so many are held in memory as PNGs. A shard is checked against the manifest when it is first read as a
-    whole. One iterator at a time.
+    `prepared` is a folder or `s3://bucket/prefix`. `buffer`, from 1 (no shuffle within a shard), is in
+    photos: so many are held in memory as PNGs. A shard is checked against the manifest when it is first read
+    as a whole. One iterator at a time.
     """
 
     def __init__(
@@ -125,9 +125,8 @@ class PhotoStream:
                     f"position: {name} is {position[name]!r}, this stream's is {value!r}; start anew"
                 )
         epoch, passed = position["epoch"], position["passed"]
-        if not (
-            isinstance(epoch, int) and isinstance(passed, int) and epoch >= 0 and 0 <= passed <= len(self)
-        ):
+        numbers = type(epoch) is int and type(passed) is int  # True would pass for 1
+        if not (numbers and epoch >= 0 and 0 <= passed <= len(self)):
             raise DdmError(
                 f"position: epoch {epoch!r}, photo {passed!r} of {len(self)} is no place; start anew"
             )
