@@ -197,6 +197,7 @@ def test_any_bytes_are_read_or_refused_in_one_line(scratch, content):
         (part(1, b"begin678") + part(0, b"end"), "lacks its last part before byte 16"),
         (part(1, b"begin678"), "cut off at byte 16"),
         (part(1, b"begin") + part(3, b"end"), "wrong length"),
+        (MAGIC + struct.pack("<I", 5) + b"photos\0\0", "wrong length, 5 bytes"),
         (part(7, b"photo"), "unknown kind 7"),
         (MAGIC + struct.pack("<I", 2**29 - 1), "claims 536870912 bytes, where 0 are left"),
         (MAGIC + struct.pack("<I", 24) + bytes(4) + record(b"swallowed"), "wrong length, 24 bytes"),
@@ -256,9 +257,9 @@ def test_a_damaged_index_is_refused(path, text, reason):
 
 
 def test_an_offset_where_no_record_begins_is_refused(path):
-    write_records(path, {0: b"x" + MAGIC + bytes(7), 1: b"y"})
-    write_index(path.with_suffix(".idx"), enumerate([4, 9, 10**17]))
-    assert outcomes(path) == dict.fromkeys(range(3))
+    write_records(path, {0: b"x" + part(0, b"fake")})
+    write_index(path.with_suffix(".idx"), enumerate([4, 9, 21, 10**17]))
+    assert outcomes(path) == dict.fromkeys(range(4))
 
 
 def test_a_key_that_the_index_lacks_is_refused(path):
