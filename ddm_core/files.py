@@ -100,13 +100,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def joined(folders: Iterable[Path]) -> Iterator[Path]:
-    """Yield a temporary folder with the content of all `folders`, which vanishes after the block.
+    """Yield a temporary folder of ours with the content of all `folders`; it vanishes after the block.
 
     Raises:
         DdmError: two of them hold the same file.
     """
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary)
+        (whole / OUTPUT_MARK).write_text("Several folders laid over each other for a while.\n")
         for folder in folders:
             _copy_into(folder, whole)
         yield whole

@@ -57,7 +57,7 @@ def compile_components(folder: Path, *, image: str | None = None) -> list[Path]:
     files = []
     for component in vars(ddm_pipeline).values():
         if isinstance(component, BaseComponent):
-            files.append(folder / f"{component.name}.yaml")
+            files.append(folder / f"{component.name.replace('-', '_')}.yaml")
             _write(_on_image(component, image), files[-1])
     return sorted(files)
 

@@ -10,6 +10,7 @@ from components.fetch import fetch as fetch_component
 from components.join import join as join_component
 from components.notify import notify as notify_component
 from components.prepare import prepare as prepare_component
+from components.prepare_share import prepare_share as prepare_share_component
 from components.recognise import recognise as recognise_component
 from components.register import register as register_component
 from components.report import report as report_component
@@ -49,7 +50,7 @@ def build_pipeline(
     """
 
     def place(task: dsl.PipelineTask) -> dsl.PipelineTask:
-        name = task.component_spec.name
+        name = task.component_spec.name.replace("-", "_")
         task.set_caching_options(cache and name not in ("register", "notify"))
         if image:
             task.set_container_image(image)
@@ -59,7 +60,7 @@ def build_pipeline(
         return task
 
     defaults = to_arguments(params)
-    limits = parallelism or Parallelism(0, 0)
+    limits = parallelism or Parallelism()
 
     @dsl.pipeline(name=PIPELINE_NAME, description="Train photo obfuscators, attack them, promote survivors")
     def ddm(  # noqa: PLR0917 - KFP passes them by name
@@ -74,7 +75,13 @@ def build_pipeline(
     ) -> None:
         with dsl.ExitHandler(place(notify_component()), name="pipeline"):
             raw = place(fetch_component(params=fetch)).outputs["raw"]
-            prepared = place(prepare_component(params=prepare, raw=raw)).outputs["prepared"]
+            shares = [f"{index}/{limits.shares}" for index in range(limits.shares)]
+            with dsl.ParallelFor(shares, name="shares") as share:
+                decoded = place(prepare_share_component(params=prepare, share=share, raw=raw))
+            merged = prepare_component(
+                params=prepare, raw=raw, shares=dsl.Collected(decoded.outputs["parts"])
+            )
+            prepared = place(merged).outputs["prepared"]
             recognition = place(recognise_component(params=recognise, prepared=prepared))
             recogniser = recognition.outputs["recogniser"]
             with dsl.ParallelFor(train, name="obfuscators", parallelism=limits.obfuscators) as obfuscator:

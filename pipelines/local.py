@@ -26,7 +26,7 @@ from pipelines.local_runner import FINISHED, Event, Specification
 Runner = Literal["subprocess", "docker"]
 
 LOG = "run.log"
-ONCE = 6  # fetch, prepare, recognise, report, register, notify
+ONCE = 7  # fetch, prepare_share, prepare, recognise, report, register, notify
 EACH = 3  # train, utility, join of one obfuscator
 LINES_OF_LOG = 4000
 

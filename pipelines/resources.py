@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path(__file__).with_name("resources.yaml")
 TASKS = (
     "fetch",
+    "prepare_share",
     "prepare",
     "train",
     "recognise",
@@ -76,10 +77,18 @@ class GpuResources:
 
 @dataclass(frozen=True)
 class Parallelism:
-    """How many obfuscators, and attackers of one obfuscator, run at once; 0: no bound."""
+    """How many obfuscators, and attackers of one obfuscator, run at once; 0: no bound.
 
-    obfuscators: int
-    attackers: int
+    `shares` is the number of tasks that decode the photos between them; the dataset is the same for any.
+    """
+
+    obfuscators: int = 0
+    attackers: int = 0
+    shares: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.obfuscators, self.attackers) < 0 or self.shares < 1:
+            raise ValueError("obfuscators and attackers must not be negative, shares must be at least 1")
 
 
 @dataclass(frozen=True)

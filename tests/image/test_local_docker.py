@@ -65,7 +65,7 @@ def test_every_task_runs_in_a_container_and_its_outcome_counts(image, docker_hos
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert metrics["obfuscators"]["none"]["utility"]["png"]["psnr_db"] >= 60
-    assert "14 tasks, 0 of them from an earlier run" in done.stderr
+    assert "15 tasks, 0 of them from an earlier run" in done.stderr
 
     changed = quick_params()
     changed["fetch"] |= {"digest": "f" * 64}
