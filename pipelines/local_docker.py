@@ -47,6 +47,9 @@ def run_container(client: Any, image: str, command: list[str], volumes: Any, **o
     try:
         for line in container.logs(stream=True, follow=True):
             print(line.decode(errors="replace"), end="")
-        return int(container.wait()["StatusCode"])
+        status = int(container.wait()["StatusCode"])
+        if status:  # the end of a stream can get lost, and the end is what tells why
+            print(container.logs().decode(errors="replace"))
+        return status
     finally:
         container.remove(force=True)
