@@ -1,13 +1,28 @@
 """S3 behind a proxy that misbehaves, and transfers that lose patience soon."""
 
+import functools
 import threading
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from proxy import Proxy
 
 from ddm_core.storage import Transfer, reading
 
 FIVE_MEBIBYTES = 5 << 20
+
+
+def _once(load_file):
+    load = functools.cache(lambda path: load_file(JSONFileLoader(), path))
+    return lambda self, path: load(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_descriptions_once():
+    """boto3 reads its descriptions of S3 from disk for every client: half a second on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", _once(JSONFileLoader.load_file))
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,10 +21,11 @@ ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code} for hidd
 class Fault:
     """What goes wrong with the next `times` requests of a method whose path and query fit a pattern.
 
-    reset: the connection dies before the server hears of it; lost: the server acts, its answer is lost;
-    break: half of the answer's body, then the connection dies; short: half of it, then an orderly end;
-    flip: one bit of the answer's body; flip_sent: one bit of what is sent; drip: the body comes in pieces,
-    with pauses of `seconds`; stall: half of it, then silence of `seconds`; status: S3's error `code`.
+    reset: the connection dies before the server hears of it; hang: the same after `seconds`; lost: the
+    server acts, its answer is lost; break: half of the answer's body, then the connection dies; short: half
+    of it, then an orderly end; flip: one bit of the answer's body; flip_sent: one bit of what is sent; drip:
+    the body comes in pieces, with pauses of `seconds`; stall: half of it, then silence of `seconds`; status:
+    S3's error `code`; none: nothing, but `then` is called, as with every kind.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Fault:
     seconds: float = 0.0
     status: int = 0
     code: str = ""
+    then: Callable[[], None] = lambda: None  # what happens meanwhile
     met: int = 0
 
     def fits(self, method, path):
@@ -40,13 +43,14 @@ class Fault:
 
 
 class Proxy(ThreadingHTTPServer):
-    """Passes every request on to `upstream`, but for its faults; `requests` lists (method, path)."""
+    """Passes every request on to `upstream`, but for its faults, and remembers what it was asked."""
 
     def __init__(self, upstream):
         super().__init__(("127.0.0.1", 0), Handler)
         self.daemon_threads = True
         self.upstream = urlsplit(upstream).netloc
-        self.faults, self.requests, self.lock = [], [], threading.Lock()
+        self.faults, self.lock = [], threading.Lock()
+        self.requests, self.ranges, self.signatures = [], [], []
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def will(self, kind, **details):
@@ -54,9 +58,11 @@ class Proxy(ThreadingHTTPServer):
         self.faults.append(fault)
         return fault
 
-    def fault_of(self, method, path):
+    def fault_of(self, method, path, headers):
         with self.lock:
             self.requests.append((method, unquote(path)))
+            self.ranges.append(headers.get("Range"))
+            self.signatures.append(headers.get("Authorization"))
             for fault in self.faults:
                 if fault.fits(method, path):
                     fault.met += 1
@@ -72,8 +78,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def pass_on(self):
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.server.fault_of(self.command, self.path)
-        if fault.kind == "reset":
+        fault = self.server.fault_of(self.command, self.path, self.headers)
+        if fault.kind in ("reset", "hang"):
+            time.sleep(fault.seconds)
             return self.die()
         if fault.kind == "status":
             body = ERROR.format(code=fault.code).encode()
@@ -81,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault.kind == "flip_sent":
             sent = flipped(sent)
         status, headers, body = self.ask(sent)
+        fault.then()
         if fault.kind == "lost":
             return self.die()
         if fault.kind == "flip":
