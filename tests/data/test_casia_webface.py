@@ -418,7 +418,7 @@ def test_reading_records_keeps_none_but_their_places(tmp_path):
     few = rewrite(tmp_path / "few", image_set([[photo] * 20]), 1)
     many = rewrite(tmp_path / "many", image_set([[photo] * 2000]), 1)
     assert peak(many) < peak(few) + 2000 * 150
-    assert (many / "train.rec").stat().st_size > 2000 * 10_000
+    assert (many / "train.rec").stat().st_size > 20 * peak(many)
 
 
 def test_reading_a_tar_keeps_nothing_but_the_photos_names(tmp_path):
