@@ -2,8 +2,8 @@
 
 An epoch is every photo of one split by image, once. Each epoch puts the shards into another order, and its
 photos one after another; every reader gets a stretch of that sequence. Stretches differ in length by one
-photo at most, so that none is left out or read twice; where all ranks must make the same number of steps, it is
-for the caller to pass over the odd one. A reader draws from a buffer that it fills in the order of its
+photo at most, so that none is left out or read twice; where all ranks must make the same number of steps,
+it is for the caller to pass over the odd one. A reader draws from a buffer that it fills in the order of its
 stretch. Seed, epoch and reader alone decide the order, so a position is two numbers, and the sequence goes on
 from there as if it had never stopped.
 """

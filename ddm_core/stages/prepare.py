@@ -128,13 +128,13 @@ def _make_parts(tasks: Sequence[Task], workers: int | None) -> None:
     from tqdm import tqdm
 
     progress = tqdm(total=sum(len(task.files) for task in tasks), desc="prepare", unit="photo")
-    with progress, closing(outcomes(make_part, tasks, workers or available_cores())) as done:
+    with progress, closing(outcomes(make_part, tasks, _count(workers))) as done:
         for place, _ in done:
             progress.update(len(tasks[place].files))
 
 
 def _require_parts(plan: _Plan, workers: int | None) -> None:
-    with closing(outcomes(is_current, plan.tasks, workers or available_cores())) as done:
+    with closing(outcomes(is_current, plan.tasks, _count(workers))) as done:
         missing = sorted(place for place, current in done if not current)
     if missing:
         first = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
@@ -142,6 +142,10 @@ def _require_parts(plan: _Plan, workers: int | None) -> None:
             f"{plan.folder}: {len(missing)} of {len(plan.tasks)} parts are missing or made of other files or"
             f" params: {first}; run ddm prepare --shard for them, or ddm prepare without --merge"
         )
+
+
+def _count(workers: int | None) -> int:
+    return available_cores() if workers is None else workers
 
 
 def _merge(plan: _Plan, prepared: Path) -> PrepareResult:
