@@ -116,6 +116,7 @@ def _print_pod(
 
 
 def _open(server: Server, run_id: str, names: tuple[str, ...], *, follow: bool) -> HTTPResponse:
+    """Ask for a log that, with `follow`, goes on until the pod ends; servers up to 2.17 ignore `follow`."""
     from kfp_server_api import ApiException
 
     for pod in names:
@@ -124,9 +125,7 @@ def _open(server: Server, run_id: str, names: tuple[str, ...], *, follow: bool) 
                 LOG,
                 "GET",
                 path_params={"run_id": run_id, "node_id": pod},
-                query_params=[
-                    ("follow", str(follow).lower())
-                ],  # servers up to 2.17 send what there is and end
+                query_params=[("follow", str(follow).lower())],
                 auth_settings=["Bearer"],
                 _preload_content=False,
                 _return_http_data_only=True,

@@ -140,7 +140,8 @@ def _submit(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from pipelines.watch import describe, look, to_plain
+    from pipelines.console import describe, to_plain
+    from pipelines.watch import look
 
     status = look(_connect(options), options.run_id)
     print(json.dumps(to_plain(status), indent=2) if options.json else describe(status))

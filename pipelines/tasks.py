@@ -10,13 +10,11 @@ right when its hash is among the ids.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-
-from ddm_core.arguments import LOOPED
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
@@ -25,7 +23,7 @@ FINISHED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 """The states that a run or task does not leave."""
 
 _DRIVER = re.compile(r"(.+)-driver(\(\d+\))?")
-_LOOP = re.compile(r"\.[^.()]+\((\d+):[^)]*\)")
+_LOOP = re.compile(r"\.([^.()]+)\.[^.()]+\((\d+):[^)]*\)")
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,14 @@ class Task:
         return max(0.0, ((self.finished or datetime.now(UTC)) - self.started).total_seconds())
 
 
-def tasks_of(run: V2beta1Run) -> list[Task]:
-    """Return the tasks that have started, the oldest first; drivers only where they failed."""
+def tasks_of(run: V2beta1Run, turns: Mapping[str, list[str]]) -> list[Task]:
+    """Return the tasks that have started, the oldest first; drivers only where they failed.
+
+    `turns` has for each loop the names of its turns; others are called by their number.
+    """
     details = (run.run_details.task_details if run.run_details else None) or []
-    names = _loop_names(run)
     paths = _node_paths(details)
-    tasks = [task for detail in details if (task := _task(detail, paths, names))]
+    tasks = [task for detail in details if (task := _task(detail, paths, turns))]
     return sorted(tasks, key=lambda task: (task.started or datetime.max.replace(tzinfo=UTC), task.name))
 
 
@@ -70,13 +70,15 @@ def message_of(status: Any) -> str | None:  # noqa: ANN401 - GoogleRpcStatus or 
     return " ".join(status.message.split()) if status and status.message else None
 
 
-def _task(detail: V2beta1PipelineTaskDetail, paths: dict[str, str], names: list[str]) -> Task | None:
+def _task(
+    detail: V2beta1PipelineTaskDetail, paths: dict[str, str], turns: Mapping[str, list[str]]
+) -> Task | None:
     display = detail.display_name or detail.task_id
     state = detail.state or "PENDING"
     path = _executor_path(detail, display, paths)
     driver = _DRIVER.fullmatch(display)
     if path is not None:
-        name = "/".join([display, *_turns(path, names)])
+        name = "/".join([display, *_turns(path, turns)])
         pods = _pods(path, paths)
     elif driver and not driver[2] and state == "FAILED":
         name = f"{driver[1]} (driver)"
@@ -130,20 +132,11 @@ def _pod_names(node: str, *templates: str) -> tuple[str, ...]:
     return (*(f"{workflow}-{template}-{number}" for template in templates), node)
 
 
-def _turns(path: str, names: list[str]) -> list[str]:
-    """Return which turn of each loop around it a node belongs to; the outermost by the obfuscator's name."""
-    turns = _LOOP.findall(path)
-    if turns and int(turns[0]) < len(names):
-        turns[0] = names[int(turns[0])]
-    return turns
-
-
-def _loop_names(run: V2beta1Run) -> list[str]:
-    parameters = (run.runtime_config.parameters if run.runtime_config else None) or {}
-    items = parameters.get(LOOPED)
-    if not isinstance(items, list):
-        return []
-    return [str(item["name"]) for item in items if isinstance(item, dict) and "name" in item]
+def _turns(path: str, turns: Mapping[str, list[str]]) -> list[str]:
+    """Return which turn of each loop around it a node belongs to, the outermost first."""
+    numbers = [(loop, int(number)) for loop, number in _LOOP.findall(path)]
+    named = [(turns.get(loop, []), number) for loop, number in numbers]
+    return [names[number] if number < len(names) else str(number) for names, number in named]
 
 
 def _node_paths(details: Iterable[V2beta1PipelineTaskDetail]) -> dict[str, str]:

@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from ddm_core.errors import DdmError
-from pipelines.failures import TransientError, foreign_answer
+from pipelines.console import clock
+from pipelines.failures import NotFoundError, TransientError, foreign_answer
+from pipelines.loops import loop_turns
 from pipelines.server import Server, call
 from pipelines.tasks import FINISHED, Task, message_of, tasks_of, time_of
 
@@ -63,8 +66,28 @@ def look(server: Server, run_id: str) -> RunStatus:
         finished=time_of(run.finished_at) if state in FINISHED else None,
         error=message_of(run.error),
         url=server.run_url(run_id),
-        tasks=tasks_of(run),
+        tasks=tasks_of(run, _turns(server, run)),
     )
+
+
+def _turns(server: Server, run: V2beta1Run) -> dict[str, list[str]]:
+    version = run.pipeline_version_reference
+    specification = run.pipeline_spec
+    if specification is None and version and version.pipeline_version_id:
+        specification = _specification(server, version.pipeline_id, version.pipeline_version_id)
+    parameters = run.runtime_config.parameters if run.runtime_config else None
+    return loop_turns(specification or {}, parameters or {})
+
+
+@lru_cache  # a version does not change, and every look at a run needs it
+def _specification(server: Server, pipeline: str, version: str) -> Any:  # noqa: ANN401 - plain data
+    from kfp_server_api import PipelineServiceApi
+
+    read = PipelineServiceApi(server.client).pipeline_service_get_pipeline_version
+    try:
+        return call(server, read, pipeline, version, what=f"pipeline version {version}").pipeline_spec
+    except NotFoundError:  # deleted since: the run can be told without it
+        return None
 
 
 def wait(server: Server, run_id: str, *, interval: float = 5, timeout: float | None = None) -> RunStatus:
@@ -167,58 +190,3 @@ def _verdict(status: RunStatus) -> str:
         reasons.append(status.error)
     why = f" ({'; '.join(dict.fromkeys(reasons))})" if reasons else ""
     return f"run {status.id} {status.state}{why}; see {status.url} or ddm pipeline logs {status.id}"
-
-
-def clock(seconds: float | None) -> str:
-    """Return a duration as 4 s, 3:20 min or 1:02:30 h; nothing for None."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
-
-
-def describe(status: RunStatus) -> str:
-    """Return the run's state, a table of its tasks and their errors."""
-    took = None
-    if status.created is not None:
-        took = ((status.finished or datetime.now(UTC)) - status.created).total_seconds()
-    lines = [f"{status.name}: {status.state} {clock(took)}".rstrip(), status.url]
-    if status.tasks:
-        width = max(len(task.name) for task in status.tasks)
-        lines.append("")
-        lines += [
-            f"{task.name:<{width}}  {task.state:<9}  {clock(task.seconds)}".rstrip() for task in status.tasks
-        ]
-    errors = [f"{task.name}: {task.error}" for task in status.tasks if task.error]
-    errors += [status.error] if status.error else []
-    return "\n".join([*lines, *([""] if errors else []), *errors])
-
-
-def to_plain(status: RunStatus) -> dict[str, Any]:
-    """Return the status for JSON: times in ISO 8601, durations in seconds."""
-
-    def iso(moment: datetime | None) -> str | None:
-        return moment.isoformat() if moment else None
-
-    return {
-        "id": status.id,
-        "name": status.name,
-        "state": status.state,
-        "created": iso(status.created),
-        "finished": iso(status.finished),
-        "error": status.error,
-        "url": status.url,
-        "tasks": [
-            {
-                "name": task.name,
-                "state": task.state,
-                "started": iso(task.started),
-                "seconds": task.seconds,
-                "error": task.error,
-            }
-            for task in status.tasks
-        ],
-    }

@@ -149,6 +149,13 @@ class KfpServer:
         content = {"pipeline_id": query["pipelineid"], "display_name": query["name"], "pipeline_spec": spec}
         return _keep(self.versions, "pipeline_version_id", content)
 
+    def get_version(self, pipeline: str, version: str, **_: Any) -> Any:
+        """The real server keeps both documents of a pipeline with Kubernetes settings."""
+        if version not in self.versions or self.versions[version]["pipeline_id"] != pipeline:
+            raise RefusedError(404, f"Failed to get a pipeline version: {version} not found")
+        found = self.versions[version]
+        return {**found, "pipeline_spec": {"pipeline_spec": found["pipeline_spec"], "platform_spec": {}}}
+
     def create_run(self, body: bytes, **_: Any) -> Any:
         content = self._checked(body, "V2beta1Run")
         spec = self._check_start(content)
@@ -274,6 +281,7 @@ _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     (r"pipelines/names/([^/]+)", "GET", KfpServer.get_pipeline_by_name),
     ("pipelines", "POST", KfpServer.create_pipeline),
     (r"pipelines/([^/]+)/versions", "GET", KfpServer.list_versions),
+    (r"pipelines/([^/]+)/versions/([^/]+)", "GET", KfpServer.get_version),
     ("pipelines/upload_version", "POST", KfpServer.upload_version),
     ("runs", "POST", KfpServer.create_run),
     (r"runs/([^/:]+)", "GET", KfpServer.get_run),

@@ -15,14 +15,19 @@ from argo import fnv1a
 from kfp_server import IMAGE
 
 from ddm_core.arguments import to_arguments
+from ddm_core.results import ATTACKERS, CONTROLS
 from pipelines.arguments import load_params
 from pipelines.compile import compile_pipeline
+from pipelines.console import clock
+from pipelines.loops import loop_turns
+from pipelines.resources import load_resources
 from pipelines.tasks import tasks_of
-from pipelines.watch import clock
 
+OBFUSCATORS = ("none", "mosaic8")
 TASKS = {"fetch", "prepare", "recognise", "report", "register", "notify"}
-TASKS |= {f"{task}/{name}" for task in ("train", "utility", "join") for name in ("none", "mosaic8")}
-TASKS |= {f"attack/{name}/{attacker}" for name in ("none", "mosaic8") for attacker in range(5)}
+TASKS |= {f"prepare-share/{number}" for number in range(load_resources().parallelism.shares)}
+TASKS |= {f"{task}/{name}" for task in ("train", "utility", "join") for name in OBFUSCATORS}
+TASKS |= {f"attack/{name}/{attacker}" for name in OBFUSCATORS for attacker in (*ATTACKERS, *CONTROLS)}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,12 @@ def pipeline(params, tmp_path_factory):
 def run(server, pipeline):
     """Begin a run on the server and return its id."""
     spec, parameters = pipeline
-    run = {"display_name": "weekly", "runtime_config": {"parameters": parameters}}
+    server.versions["version"] = {"pipeline_id": "pipeline", "pipeline_spec": spec}
+    run = {
+        "display_name": "weekly",
+        "runtime_config": {"parameters": parameters},
+        "pipeline_version_reference": {"pipeline_id": "pipeline", "pipeline_version_id": "version"},
+    }
     return lambda: server.begin(spec, run)
 
 
@@ -58,9 +68,7 @@ def test_waiting_tells_every_task_as_it_starts_and_ends_and_succeeds_with_the_ru
     assert {name for name, state in changes if state == "RUNNING"} == tasks
     assert {name for name, state in changes if state == "SUCCEEDED"} == tasks
     assert len(changes) == 2 * len(tasks)
-    assert changes[:4] == [
-        (name, state) for name in ("fetch", "prepare") for state in ("RUNNING", "SUCCEEDED")
-    ]
+    assert changes[:2] == [("fetch", "RUNNING"), ("fetch", "SUCCEEDED")]
     assert lines[-1] == f"run {next(iter(server.runs))} SUCCEEDED"
     assert said.err == ""
 
@@ -112,6 +120,15 @@ def test_a_server_that_is_away_for_a_moment_is_asked_again(submit, server):
     assert "the connection broke off" in said.err
 
 
+def test_a_server_that_stays_away_ends_the_waiting_but_not_the_run(submit, server, monkeypatch):
+    monkeypatch.setattr("pipelines.watch.OUTAGE_SECONDS", 0.1)
+    server.hiccups = [503] * 50
+    said = submit("--wait")
+    assert said.status == 1
+    assert "(503)" in said.err.splitlines()[-1]
+    assert "the run goes on at" in said.err.splitlines()[-1]
+
+
 def test_waiting_ends_at_once_when_the_server_refuses_and_says_that_the_run_goes_on(submit, server):
     server.hiccups = [403]
     said = submit("--wait")
@@ -153,6 +170,18 @@ def test_an_interrupt_while_waiting_says_that_the_run_goes_on_and_how_to_end_it(
     assert f"the run goes on at {server.address}/#/runs/details/{run_id}" in err
     assert f"ddm pipeline terminate {run_id}" in err
     assert "Traceback" not in err
+
+
+def test_a_pipe_gets_every_change_when_it_happens(server, params):
+    server.speed = 1
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with start_waiting(server, params, text=True, **pipes) as process:
+        assert any("fetch  RUNNING" in line for line in process.stdout)
+        (workflow,) = server.workflows.values()
+        assert workflow.state == "RUNNING"
+        server.speed = 1000
+        process.communicate(timeout=20)
+    assert process.returncode == 0
 
 
 def test_a_terminal_gets_a_progress_bar(server, params):
@@ -213,20 +242,19 @@ def test_a_run_that_is_not_there_is_one_clear_line(on, server, verb):
 
 
 def test_logs_come_with_the_failed_tasks_first_and_every_attempt(run, on, server):
-    server.failing = {"prepare.executor(0)": "no photos", "prepare.executor(1)": "still none"}
+    server.failing = {"recognise.executor(0)": "evicted", "recognise.executor(1)": "evicted again"}
     server.speed = 1000
-    run_id = run()
-    said = on("logs", run_id)
+    said = on("logs", run())
     assert said.status == 0, said.err
     headings = [line for line in said.out.splitlines() if line.startswith("==>")]
-    assert headings == [
-        "==> prepare (FAILED, attempt 1 of 2)",
-        "==> prepare (FAILED, attempt 2 of 2)",
+    assert headings[:3] == [
+        "==> recognise (FAILED, attempt 1 of 2)",
+        "==> recognise (FAILED, attempt 2 of 2)",
         "==> fetch (SUCCEEDED)",
-        "==> notify (SUCCEEDED)",
     ]
-    assert "prepare.executor(0) begins — and no photos\n" in said.out
-    assert "prepare.executor(1) begins — and still none\n" in said.out
+    assert headings[-1] == "==> notify (SUCCEEDED)"
+    assert "recognise.executor(0) begins — and evicted\n" in said.out
+    assert "recognise.executor(1) begins — and evicted again\n" in said.out
     assert "fetch.executor(0) begins — and ends well\n" in said.out
 
 
@@ -234,8 +262,8 @@ def test_logs_come_with_the_failed_tasks_first_and_every_attempt(run, on, server
 def test_the_logs_of_one_task_are_found_whichever_way_argo_names_pods(run, on, server, pod_names):
     server.pod_names, server.speed = pod_names, 1000
     run_id = run()
-    said = on("logs", run_id, "--task", "attack/mosaic8/3")
-    assert said.out.startswith("==> attack/mosaic8/3 (SUCCEEDED)\n")
+    said = on("logs", run_id, "--task", "attack/mosaic8/wrong_key")
+    assert said.out.startswith("==> attack/mosaic8/wrong_key (SUCCEEDED)\n")
     assert "iterations(1:1)" in said.out
     assert "iterations(3:3)" in said.out
     assert said.out.count("==>") == 1
@@ -322,8 +350,32 @@ def test_a_run_of_another_engine_than_argo_shows_its_tasks_as_they_are():
         V2beta1PipelineTaskDetail(task_id="1", display_name="train", state="RUNNING", pod_name="pod-1"),
         V2beta1PipelineTaskDetail(task_id="2", display_name="train-driver", state="SUCCEEDED"),
     ]
-    (task,) = tasks_of(V2beta1Run(run_details=V2beta1RunDetails(task_details=details)))
+    (task,) = tasks_of(V2beta1Run(run_details=V2beta1RunDetails(task_details=details)), {})
     assert (task.name, task.state, task.pods) == ("train", "RUNNING", (("pod-1",),))
+
+
+def test_turns_of_a_loop_are_called_by_name_where_their_items_have_one():
+    loops = {
+        "for-loop-1": {"raw": '["0/2", "1/2"]'},
+        "for-loop-2": {"raw": '["clean", {"name": "retrained"}, 7]'},
+        "for-loop-3": {"inputParameter": "pipelinechannel--train"},
+        "for-loop-4": {"inputParameter": "pipelinechannel--made-by-a-task"},
+    }
+    tasks = {name: {"parameterIterator": {"items": items}} for name, items in loops.items()}
+    turns = loop_turns({"root": {"dag": {"tasks": tasks}}}, {"train": [{"name": "ddm"}, {"name": "none"}]})
+    assert turns == {
+        "for-loop-1": ["0", "1"],
+        "for-loop-2": ["clean", "retrained", "2"],
+        "for-loop-3": ["ddm", "none"],
+        "for-loop-4": [],
+    }
+
+
+def test_a_run_whose_pipeline_version_is_deleted_counts_the_turns(run, on, server):
+    server.speed = 1000
+    run_id = run()
+    server.versions.clear()
+    assert "attack/1/3 " in on("status", run_id).out
 
 
 @pytest.mark.parametrize(
