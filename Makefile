@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint setup ui pipeline components image lock clean
+.PHONY: help run test lint setup ui pipeline components image remote-s3 lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## set up .venv from requirements.lock
 
@@ -56,6 +56,22 @@ image: ## build the container image with docker or podman
 	  --build-arg COMMIT="$$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown)" .
 
 # The image gets what runs alone: the part of requirements.lock that pyproject.toml asks for without extras.
+# The remote is written to .dvc/config.local, which git ignores: another clone may have another store.
+# BUCKET and ENDPOINT reach the shell through the environment alone, so that it runs nothing of them.
+remote-s3: export REMOTE_BUCKET := $(BUCKET)
+remote-s3: export REMOTE_ENDPOINT := $(ENDPOINT)
+remote-s3: $(READY) ## let dvc push and pull use S3 (BUCKET=NAME[/PREFIX], ENDPOINT=URL unless Amazon's)
+	@case "$$REMOTE_BUCKET" in ''|*[!A-Za-z0-9._/-]*|[!A-Za-z0-9]*) \
+	  echo "make remote-s3: BUCKET is no bucket; write BUCKET=name or BUCKET=name/prefix, without s3://" >&2; exit 1;; esac
+	@case "$$REMOTE_ENDPOINT" in *@*|*[[:space:]]*) \
+	  echo "make remote-s3: ENDPOINT is no plain address; write https://host:port, credentials have no place in it" >&2; exit 1;; \
+	  ''|http://?*|https://?*) ;; *) echo "make remote-s3: ENDPOINT is no address; write https://host:port" >&2; exit 1;; esac
+	@$(BIN)/dvc remote add --quiet --local --default --force s3 "s3://$$REMOTE_BUCKET"
+	@[ -z "$$REMOTE_ENDPOINT" ] || $(BIN)/dvc remote modify --quiet --local s3 endpointurl "$$REMOTE_ENDPOINT"
+	@echo "dvc push and dvc pull now use s3://$$REMOTE_BUCKET$${REMOTE_ENDPOINT:+ at $$REMOTE_ENDPOINT} (.dvc/config.local)."
+	@echo "Credentials are found as by every AWS tool: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role."
+	@echo "Back to the local folder: dvc remote default --local --unset"
+
 lock: ## resolve requirements.lock and requirements-runtime.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra development --python $(PYTHON) --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock

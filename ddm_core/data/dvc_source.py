@@ -147,7 +147,7 @@ def _dvc(folder: Path, address: DvcAddress, timeout_seconds: float, *arguments: 
         raise DdmError(f"{address}: {_reason(done.stderr, address)}")
 
 
-def _reason(said: str, address: DvcAddress) -> str:
+def _reason(said: str, address: DvcAddress) -> str:  # noqa: PLR0911 - one line a mistake
     """Recognise what DVC says of common mistakes; its own words may hold addresses with secrets."""
     if "No module named dvc" in said:
         return "DVC is not installed; install requirements.lock"
@@ -159,6 +159,8 @@ def _reason(said: str, address: DvcAddress) -> str:
         return f"the repository has no {address.path} at {address.revision}; `dvc list` shows what it has"
     if "No storage files available" in said or "missing" in said:
         return "its data are not in the project's DVC remote; run `dvc push` where they were made"
+    if re.search("credentials|denied|forbidden", said, re.IGNORECASE):
+        return "no access to the project's DVC remote; set its credentials, such as AWS_PROFILE"
     return "DVC could not fetch it; run `dvc get` with the same repository, --rev and path to see why"
 
 
