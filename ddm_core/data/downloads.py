@@ -184,7 +184,7 @@ async def _fetch(client: PoliteClient, url: str, part: Path, sha256: str, settin
                 part.unlink(missing_ok=True)
             if attempt == settings.retries:
                 raise
-            await asyncio.sleep(max(error.wait, settings.first_pause * 2**attempt))
+            await asyncio.sleep(settings.first_pause * 2**attempt)
 
 
 async def _transfer(client: PoliteClient, url: str, part: Path, sha256: str, max_bytes: int) -> None:

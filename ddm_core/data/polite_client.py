@@ -43,11 +43,7 @@ class DeadLinkError(Exception):
 
 
 class TransientError(DeadLinkError):
-    """A failure that may pass; `wait` is the pause in seconds that the server asks for."""
-
-    def __init__(self, reason: str, status: int | None = None, wait: float = 0.0) -> None:
-        super().__init__(reason, status)
-        self.wait = wait
+    """A failure that may pass."""
 
 
 class _PrivateAddressError(OSError):
@@ -79,8 +75,8 @@ class _Host:
 def is_public(address: str) -> bool:
     """Tell whether an IP address is reachable by everybody: no loopback, private, link-local or multicast."""
     ip = ipaddress.ip_address(address)
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    ip = mapped or ip
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
     return ip.is_global and not ip.is_multicast
 
 
@@ -174,7 +170,7 @@ class PoliteClient:
         async with self._follow(origin / "robots.txt", None, obey_robots=False) as (answering, response):
             if response.status == 429 or response.status >= 500:
                 error = _bad_status(answering, response)
-                raise TransientError(f"robots.txt: {error.reason}", error.status, getattr(error, "wait", 0.0))
+                raise type(error)(f"robots.txt: {error.reason}", error.status)
             text = await _read_text(response) if response.status == 200 else ""
         rules.parse(text.splitlines())
         delay = float(rules.crawl_delay(PRODUCT) or 0)
@@ -205,6 +201,7 @@ def _parse(address: str, base: URL | None = None) -> URL:
 
 
 def _bad_status(host: _Host, response: aiohttp.ClientResponse) -> DeadLinkError:
+    """Return what a status means; a pause that the server asks for holds for all requests to the host."""
     reason = f"HTTP {response.status}"
     if response.status not in RETRYABLE:
         return DeadLinkError(reason, response.status)
@@ -212,7 +209,7 @@ def _bad_status(host: _Host, response: aiohttp.ClientResponse) -> DeadLinkError:
     if wait > MAX_WAIT:
         return DeadLinkError(f"{reason}, asks to wait {wait:.0f} s; run again later", response.status)
     host.postpone(wait)
-    return TransientError(reason, response.status, wait)
+    return TransientError(reason, response.status)
 
 
 def _seconds(retry_after: str) -> float:
@@ -252,7 +249,7 @@ def _explained(host: _Host) -> Iterator[None]:
     except TimeoutError as error:
         host.unanswered += isinstance(error, aiohttp.ConnectionTimeoutError)
         raise TransientError("timed out") from None
-    except aiohttp.InvalidURL:
+    except ValueError:  # aiohttp.InvalidURL, or a host name that IDNA cannot encode
         raise DeadLinkError("no valid address") from None
     except aiohttp.ClientError as error:
         raise TransientError(f"broken answer ({type(error).__name__})") from None

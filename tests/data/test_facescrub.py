@@ -143,6 +143,14 @@ def test_an_image_beside_its_crop_is_the_one_that_counts(tmp_path):
     assert summary == Summary({BEN: 2, ANNA: 2}, 0, 0, 0, 0, 0, 0)
 
 
+def test_where_neither_image_nor_crop_is_the_listed_one_the_image_is_named(tmp_path):
+    wrong = [Listed(row.name, row.image_id, row.face_id, b"wrong") for row in FACES]
+    lay(tmp_path / "images", wrong, NAMINGS["image below its kind"])
+    lay(tmp_path / "images/actors", wrong, NAMINGS["faces"])
+    found, _ = read_all(tmp_path / "images", write_lists(tmp_path))
+    assert found[0].reason.startswith("Ben_O'Hara_11.jpeg has another SHA-256")
+
+
 def test_of_several_files_under_one_name_the_one_with_the_listed_digest_is_taken(tmp_path):
     wrong = [Listed(row.name, row.image_id, row.face_id, b"wrong") for row in FACES]
     lay(tmp_path / "images", wrong, NAMINGS["name, image and face"])
