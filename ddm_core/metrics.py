@@ -13,7 +13,8 @@ from torch.nn import functional as F
 def psnr_db(images: Tensor, reference: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio of each image in decibels, [batch]; images in [0, 1].
 
-    Capped at 100 dB, where two 8-bit images are the same.
+    Of RGB the error is the mean over the three channels. Capped at 100 dB, where two 8-bit images are the
+    same.
     """
     error = (images.double() - reference.double()).square().mean(dim=(1, 2, 3))
     return -10.0 * torch.log10(error.clamp(min=1e-10))
@@ -31,7 +32,7 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
     """Return the structural similarity of each image, [batch], at most 1; images in [0, 1].
 
     Wang, Bovik, Sheikh and Simoncelli (2004): Gaussian window 11x11 with sigma 1.5, K1 0.01, K2 0.03,
-    averaged over the places where the window fits.
+    averaged over the places where the window fits, and over the channels of RGB.
     """
     channels = images.shape[1]
     window = _gaussian_window().to(images).expand(channels, 1, 11, 11)

@@ -45,8 +45,8 @@ class PrepareParams:
 
     def __post_init__(self) -> None:
         _require(
-            16 <= self.image_size <= 1024 and self.image_size % 16 == 0,
-            f"image_size is {self.image_size}; it must be a multiple of 16 from 16 to 1024",
+            16 <= self.image_size <= 1024,
+            f"image_size is {self.image_size}; it must lie in 16..1024 pixels",
         )
         for name in ("test_fraction", "identity_test_fraction"):
             value = getattr(self, name)

@@ -40,6 +40,17 @@ def test_rows_and_columns_stand_in_their_order_grey_beside_colour():
             assert (canvas[top : top + 96, left : left + 96] == expected).all()
 
 
+def test_a_padded_row_has_room_beside_a_smaller_one():
+    rows = {"photo x": pictures("x", 2, 3, 98), "encrypted": pictures("y", 2, 3, 100)}
+    canvas = opened(labelled_grid(rows))
+    assert canvas.shape == (2 * 104 + 4, 190 + 2 * 104, 3)
+    for row, images in enumerate(rows.values()):
+        for column, image in enumerate(images):
+            top, left, side = 4 + row * 104, 190 + column * 104, image.shape[-1]
+            expected = (image * 255).round().byte().permute(1, 2, 0).numpy()
+            assert (canvas[top : top + side, left : left + side] == expected).all()
+
+
 def test_labels_are_written_and_the_picture_repeats_bit_by_bit():
     images = pictures("labels", 1, 1, 16)
     labelled = labelled_grid({"photo": images})

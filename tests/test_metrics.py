@@ -47,6 +47,13 @@ def test_psnr_is_one_figure_an_image_and_is_capped_where_images_are_equal():
     assert psnr_db(other, images).tolist() == pytest.approx([100.0, 20.0], abs=1e-4)
 
 
+def test_psnr_of_rgb_is_that_of_the_mean_error_over_all_channels():
+    black = torch.zeros(1, 3, 4, 4)
+    red = black.clone()
+    red[:, 0] = 0.3
+    assert psnr_db(red, black).item() == pytest.approx(-10 * math.log10(0.3**2 / 3), abs=1e-4)
+
+
 def test_ssim_of_an_image_with_itself_is_one():
     images = pictures("self", 3, 3, 16, 20)
     assert ssim(images, images).tolist() == pytest.approx([1.0] * 3, abs=1e-6)

@@ -45,6 +45,13 @@ class Description:
         """Whether the receiver can restore the photo."""
         return isinstance(self.params, DdmParams | KeyedDdmParams)
 
+    @property
+    def hidden_size(self) -> int:
+        """Side in pixels of the obfuscated images; keyed DDM pads photos to whole cells."""
+        from ddm_core.obfuscators.keyed_ddm import padded
+
+        return padded(self.image_size) if self.keyed else self.image_size
+
 
 def save_obfuscator(folder: Path, description: Description, networks: nn.Module | None = None) -> None:
     """Write the folder's files; the caller makes the folder appear at once (files.atomic_directory)."""
