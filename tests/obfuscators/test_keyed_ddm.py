@@ -70,8 +70,15 @@ def test_hiding_is_rendering_the_rotated_latent_and_nothing_else(networks, photo
     assert networks.hide(photos, rotation).equal(expected)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (14, 15)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
 @torch.no_grad()
-def test_different_photos_rotated_onto_the_same_latent_are_the_same_bits(networks, photos):
+def test_different_photos_rotated_onto_the_same_latent_are_the_same_bits(
+    keyed_ddm_params, photos, channels, size
+):
+    """In grey and in colour, and also where the photo is padded."""
+    networks = make_networks(keyed_ddm_params, channels)
+    photos = torch.cat([photos, photos.flip(0), photos.flip(2)], dim=1)[:, :channels, : size[0], : size[1]]
     latents = networks.encode(photos)
     assert (latents[0] - latents[1]).abs().max() > 0.1, "the photos differ before the rotation"
     target = clear_of_rounding(networks)

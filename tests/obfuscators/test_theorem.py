@@ -26,23 +26,31 @@ CELLS = SIDE // 4
 ALPHA = 0.01  # a fixed seed passes or fails for good; a false alarm at another seed is this rare
 
 
-@pytest.fixture(scope="module", params=["untrained", "briefly trained"])
+@pytest.fixture(
+    scope="module",
+    params=[(1, 0), (1, 60), (3, 60)],
+    ids=["untrained", "briefly trained", "in colour, briefly trained"],
+)
 def networks(request, keyed_ddm_params):
+    channels, steps = request.param
     make_deterministic(0, "tests/theorem", threads=1)
-    networks = KeyedDdmNetworks(1, keyed_ddm_params)
-    if request.param == "briefly trained":
-        params = dataclasses.replace(keyed_ddm_params, steps=60, batch_size=16)
-        train(networks, (faces(64, "train") * 255).byte(), params, "tests/theorem", lambda _: None)
+    networks = KeyedDdmNetworks(channels, keyed_ddm_params)
+    if steps:
+        params = dataclasses.replace(keyed_ddm_params, steps=steps, batch_size=16)
+        photos = (faces(networks, 64, "train") * 255).byte()
+        train(networks, photos, params, "tests/theorem", lambda _: None)
     return networks.eval().requires_grad_(False)
 
 
-def faces(count, name):
-    """Smooth photos [count, 1, 16, 16] that differ in a few degrees of freedom, as aligned faces do."""
-    coarse = torch.rand(count, 1, 3, 3, generator=torch_generator(0, f"tests/theorem/{name}"))
+def faces(networks, count, name):
+    """Smooth photos [count, c, 16, 16] that differ in a few degrees of freedom, as aligned faces do."""
+    draws = torch_generator(0, f"tests/theorem/{name}")
+    coarse = torch.rand(count, networks.channels, 3, 3, generator=draws)
     return round_to_8_bits(F.interpolate(coarse, (SIDE, SIDE), mode="bilinear", align_corners=True))
 
 
-def photo(kind):
+def photo(networks, kind):
+    """One picture [1, c, 16, 16]; in colour each channel shows it another way up, but where it is plain."""
     ramp = torch.linspace(0, 1, SIDE)
     pictures = {
         "constant": torch.full((SIDE, SIDE), 0.5),
@@ -51,7 +59,8 @@ def photo(kind):
         "top to bottom": ramp.expand(SIDE, SIDE).T,
         "checkerboard": (torch.arange(SIDE)[:, None] + torch.arange(SIDE)).remainder(2).float(),
     }
-    return pictures[kind].reshape(1, 1, SIDE, SIDE)
+    grey = pictures[kind].reshape(1, 1, SIDE, SIDE)
+    return torch.cat([grey, grey.flip(3), grey.mT], dim=1)[:, : networks.channels]
 
 
 def fresh(name, count):
@@ -88,14 +97,14 @@ def uniform_on_s3(points):
 
 @pytest.mark.parametrize("kind", ["constant", "black", "left to right", "top to bottom", "checkerboard"])
 def test_rotated_latents_are_uniform_on_the_sphere_whatever_the_photo(networks, kind):
-    images = photo(kind).expand(400, -1, -1, -1)
+    images = photo(networks, kind).expand(400, -1, -1, -1)
     groups = rotated(networks, images, fresh(f"uniform/{kind}", 400)).movedim(2, -1)
     assert (groups.norm(dim=-1) - 1).abs().max() < 1e-6
     assert uniform_on_s3(groups.reshape(-1, 4).numpy())
 
 
 def test_each_single_cell_is_uniform_too(networks):
-    groups = rotated(networks, photo("left to right").expand(400, -1, -1, -1), fresh("cells", 400))
+    groups = rotated(networks, photo(networks, "left to right").expand(400, -1, -1, -1), fresh("cells", 400))
     components = groups.reshape(400, -1).T.numpy()  # one row a component of a cell
     marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)
     smallest = min(stats.kstest(component, marginal.cdf).pvalue for component in components)
@@ -103,12 +112,12 @@ def test_each_single_cell_is_uniform_too(networks):
 
 
 def test_latents_before_the_rotation_are_not_uniform(networks):
-    latents = networks.encode(faces(400, "latents")).double().movedim(2, -1)
+    latents = networks.encode(faces(networks, 400, "latents")).double().movedim(2, -1)
     assert not uniform_on_s3(latents.reshape(-1, 4).numpy())
 
 
 def test_control_with_one_nonce_rotated_latents_are_not_uniform(networks):
-    images = faces(400, "reuse")
+    images = faces(networks, 400, "reuse")
     assert uniform_on_s3(rotated(networks, images, fresh("many", 400)).movedim(2, -1).reshape(-1, 4).numpy())
     shared = rotated(networks, images, fresh("one", 1) * 400).movedim(2, -1)
     assert not uniform_on_s3(shared.reshape(-1, 4).numpy())
@@ -137,14 +146,14 @@ def distance_correlation_p_value(first, second, permutations=199):
 
 @pytest.mark.parametrize("behind", ["photo", "latent"])
 def test_hidden_photos_are_independent_of_what_lies_behind(networks, behind):
-    images = faces(200, "dependence")
+    images = faces(networks, 200, "dependence")
     known = images if behind == "photo" else networks.encode(images)
     assert distance_correlation_p_value(known, encrypt(networks, images, "independent")) > ALPHA
 
 
 @pytest.mark.parametrize("behind", ["photo", "latent"])
 def test_control_with_one_nonce_hidden_photos_depend_on_what_lies_behind(networks, behind):
-    images = faces(200, "dependence")
+    images = faces(networks, 200, "dependence")
     known = images if behind == "photo" else networks.encode(images)
     hidden = encrypt_with_one_nonce(networks, images, "independent")
     assert distance_correlation_p_value(known, hidden) < ALPHA
@@ -168,20 +177,20 @@ def probe_accuracy(hidden, labels):
     return ((known[test] @ weights > 0) == (labels[test] == 1)).double().mean().item()
 
 
-def two_photos(count):
+def two_photos(networks, count):
     """`count` copies, a quarter each in turn: both halves of the probe hold both photos."""
     labels = torch.arange(count) // 2 % 2
-    return torch.cat([photo("black"), photo("left to right")])[labels], labels
+    return torch.cat([photo(networks, kind) for kind in ("black", "left to right")])[labels], labels
 
 
 def test_a_trained_probe_cannot_tell_two_very_different_photos_apart(networks):
-    images, labels = two_photos(4000)
+    images, labels = two_photos(networks, 4000)
     accuracy = probe_accuracy(encrypt(networks, images, "probe"), labels)
     assert abs(accuracy - 0.5) < 3 * 0.5 / 2000**0.5  # three standard deviations of guessing
 
 
 def test_control_with_one_nonce_the_probe_tells_them_apart_through_noise(networks):
-    images, labels = two_photos(4000)
+    images, labels = two_photos(networks, 4000)
     noisy = images + 0.1 * torch.randn(images.shape, generator=torch_generator(0, "tests/theorem/noise"))
     hidden = encrypt_with_one_nonce(networks, noisy.clamp(0, 1), "probe")
     assert probe_accuracy(hidden, labels) > 0.99
