@@ -13,14 +13,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
+from ddm_core.data.ahead import map_ahead, read_ahead
 from ddm_core.data.manifest import MANIFEST_NAME, ShardRecord, Summary, parse_summary
 from ddm_core.data.order import Reader, epoch_shards
 from ddm_core.data.splits import Split
@@ -31,11 +30,9 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-Item = TypeVar("Item")
 Opener: TypeAlias = Callable[[str], BinaryIO]
 Places: TypeAlias = Generator[tuple[int, Stored], None, None]
-PHOTOS_AT_A_TIME = 64  # that the reading thread hands over
-BATCHES_AHEAD = 4  # that it may be ahead
+DECODING_THREADS = 2  # Pillow lets go of Python's lock while it inflates
 
 
 class Photo(NamedTuple):
@@ -96,13 +93,8 @@ class PhotoStream:
     def __iter__(self) -> Iterator[Photo]:
         shards = epoch_shards(self._shards, self._seed, self._epoch)
         order = self._reader.order(len(self), self._buffer, self._seed, self._epoch)[self._passed :]
-        held: dict[int, Stored] = {}
-        with closing(_ahead(self._read(shards, order))) as incoming:
-            for place in order:
-                while place not in held:
-                    arrived, stored = next(incoming)
-                    held[arrived] = stored
-                photo = self._photo(held.pop(place))
+        with closing(map_ahead(self._photo, self._ordered(shards, order), DECODING_THREADS)) as photos:
+            for photo in photos:
                 self._passed += 1
                 yield photo
         self._epoch, self._passed = self._epoch + 1, 0
@@ -139,6 +131,16 @@ class PhotoStream:
                 return parse_summary(json.load(file), address)
             except ValueError:
                 raise DdmError(f"{address}: not valid JSON; run ddm prepare again") from None
+
+    def _ordered(self, shards: Sequence[ShardRecord], order: Sequence[int]) -> Generator[Stored, None, None]:
+        """Yield the photos at these places of the stretch; those that come too early wait in the buffer."""
+        waiting: dict[int, Stored] = {}
+        with closing(read_ahead(self._read(shards, order))) as arriving:
+            for place in order:
+                while place not in waiting:
+                    arrived, stored = next(arriving)
+                    waiting[arrived] = stored
+                yield waiting.pop(place)
 
     def _read(self, shards: Sequence[ShardRecord], wanted: Sequence[int]) -> Places:
         """Yield the wanted places of the stretch in order, opening only the shards that hold any."""
@@ -187,19 +189,3 @@ def open_file(address: str) -> BinaryIO:
         return Path(address).open("rb", buffering=0)
     except OSError as error:
         raise DdmError(f"{address}: cannot be read ({error.strerror}); run ddm prepare again") from None
-
-
-def _ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
-    """Yield the items while a thread gets the next ones, a bounded number of them."""
-    with closing(items), ThreadPoolExecutor(1, "photos") as thread:
-        batches: deque[Future[list[Item]]] = deque()
-        try:
-            while True:
-                while len(batches) < BATCHES_AHEAD:
-                    batches.append(thread.submit(lambda: list(islice(items, PHOTOS_AT_A_TIME))))
-                batch = batches.popleft().result()
-                if not batch:
-                    return
-                yield from batch
-        finally:
-            thread.shutdown(cancel_futures=True)

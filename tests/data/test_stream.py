@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ddm_core.data import stream
+from ddm_core.data import ahead, stream
 from ddm_core.data.imaging import encode_png
 from ddm_core.data.manifest import ShardRecord, make_summary, read_manifest, write_summary
 from ddm_core.data.order import Reader, shuffled
@@ -209,7 +209,7 @@ def test_a_missing_shard_or_manifest_is_named(prepared, tmp_path):
 
 
 def test_reading_ahead_is_bounded_and_ends_with_the_iterator(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "PHOTOS_AT_A_TIME", 2)
+    monkeypatch.setattr(ahead, "ITEMS_AT_A_TIME", 2)
     read = []
 
     class Counting(io.BytesIO):
@@ -226,8 +226,8 @@ def test_reading_ahead_is_bounded_and_ends_with_the_iterator(tmp_path, monkeypat
     next(photos)
     photos.close()
     shard = (folder / "train-0-000000.tar").stat().st_size
-    assert sum(read) <= (folder / "manifest.json").stat().st_size + 11 * shard
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]
+    assert sum(read) <= (folder / "manifest.json").stat().st_size + 21 * shard
+    assert not [thread for thread in threading.enumerate() if "ahead" in thread.name]
 
 
 def test_a_stream_from_s3_is_the_stream_from_disk(prepared, s3):
