@@ -208,7 +208,7 @@ def test_a_number_that_yaml_reads_as_text_is_explained(write):
         ("fetch/digest", 63 * "0"),
         ("fetch/digest", 64 * "A"),
         ("fetch/digest", ""),
-        ("prepare/image_size", 60),
+        ("prepare/image_size", 15),
         ("prepare/image_size", 0),
         ("prepare/image_size", 2048),
         ("prepare/test_fraction", 0.0),

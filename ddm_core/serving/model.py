@@ -65,10 +65,12 @@ class ObfuscatorModel(PythonModel):
         results = []
         for start in range(0, len(model_input), _BATCH):
             rows = model_input.iloc[start : start + _BATCH]
-            images = self._decode(list(rows["image"]), start)
+            pictures = list(rows["image"])
             if operation == "encrypt":
+                images = self._decode(pictures, self._description.image_size, start)
                 results.append(_encrypt(obfuscator, images, key))
             else:
+                images = self._decode(pictures, self._description.hidden_size, start)
                 results.append(_decrypt(obfuscator, images, _read_nonces(rows, start, key)))
         return DataFrame(
             {
@@ -77,8 +79,8 @@ class ObfuscatorModel(PythonModel):
             }
         )
 
-    def _decode(self, pictures: Sequence[object], start: int) -> Tensor:
-        shape = self._description.channels, self._description.image_size
+    def _decode(self, pictures: Sequence[object], side: int, start: int) -> Tensor:
+        shape = self._description.channels, side
         numbered = enumerate(pictures, start)
         return torch.stack([decode_picture(picture, *shape, f"row {row}") for row, picture in numbered])
 

@@ -29,6 +29,7 @@ from ddm_core.serving.registry import place
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 SIZE = 32
+ODD_SIZE = 30  # no multiple of the grid
 CELL = {"top1": 0.03, "ci95": [0.02, 0.05], "n": 1280}
 UTILITY = {"psnr_db": 33.0, "ssim": 0.95, "recognition_top1": 0.99, "ci95": [0.97, 1.0], "n": 320}
 EVIDENCE = {
@@ -40,10 +41,10 @@ EVIDENCE = {
 }
 
 
-def candidate(folder, method, channels=1, evidence=EVIDENCE):
+def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
     torch.manual_seed(0)
     params = dataclasses.replace(PARAMS.train[method], width=8)
-    description = Description(params, channels, SIZE)
+    description = Description(params, channels, size)
     folder.mkdir(parents=True)
     save_obfuscator(folder, description, build_networks(description))
     return Candidate(
@@ -71,6 +72,8 @@ def folders(tmp_path_factory):
     ):
         made[name] = root / name
         write_model_folder(candidate(root / "trained" / name, method, channels), made[name], Model())
+    made["odd"] = root / "odd"
+    write_model_folder(candidate(root / "trained/odd", "keyed_ddm", size=ODD_SIZE), made["odd"], Model())
     return made
 
 
@@ -119,6 +122,15 @@ def test_the_right_key_restores_what_was_hidden(models, key_file, name):
     assert likeness(restored["image"][64], original) > 0.9
     assert {len(nonce) for nonce in hidden["nonce"]} == {20}
     assert len(set(hidden["nonce"])) == len(set(hidden["image"])) == 65
+
+
+def test_a_size_that_is_no_multiple_of_the_grid_comes_back(models, key_file):
+    original, settings = picture(ODD_SIZE), {"key_file": key_file}
+    hidden = models["odd"].predict(table(encoded(original)), {"operation": "encrypt", **settings})
+    restored = models["odd"].predict(hidden, {"operation": "decrypt", **settings})
+    assert pixels(hidden["image"][0]).shape == (SIZE, SIZE)
+    assert pixels(restored["image"][0]).shape == (ODD_SIZE, ODD_SIZE)
+    assert likeness(restored["image"][0], original) > 0.9
 
 
 def test_a_wrong_key_is_an_error_and_not_a_picture(models, key_file, tmp_path):
