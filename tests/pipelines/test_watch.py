@@ -152,7 +152,8 @@ def start_waiting(server, params, **streams):
     # A shell's background jobs ignore interrupts, and so would what they start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return subprocess.Popen(command, **streams)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        return subprocess.Popen(command, env=environment, **streams)
     finally:
         signal.signal(signal.SIGINT, before)
 
