@@ -23,6 +23,8 @@ def fetched(result: FetchResult, raw: Path) -> str:
         parts.append(f"{result.rejected} files rejected (rejected.jsonl)")
     if result.excluded_photos:
         parts.append(f"{result.excluded_photos} photos of {result.excluded_people} excluded people left out")
+    if result.origin:
+        parts.append(result.origin)
     return ", ".join([*parts, f"digest {result.digest}"])
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from ddm_core.data.dvc_source import is_dvc, parse_dvc
 from ddm_core.errors import DdmError
 from ddm_core.storage import is_remote, split_uri
 
@@ -47,11 +48,13 @@ class FetchParams:
             self.source in ("orl", "folder") or "://" not in (self.uri or ""),
             f"uri is an address, and source {self.source} reads local files; copy the set here first",
         )
-        if self.uri and is_remote(self.uri):
-            try:
-                split_uri(self.uri)
-            except DdmError as error:
-                raise ValueError(str(error)) from None
+        try:
+            if is_remote(self.uri or ""):
+                split_uri(self.uri or "")
+            if is_dvc(self.uri or ""):
+                parse_dvc(self.uri or "")
+        except DdmError as error:
+            raise ValueError(str(error)) from None
         _require(
             self.digest is None or re.fullmatch(r"[0-9a-f]{64}", self.digest) is not None,
             f"digest is {self.digest!r}; it must be 64 hexadecimal digits (0-9, a-f), or null",

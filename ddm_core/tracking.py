@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "ddm"
 WEIGHTS_TAG = "ddm.weights_sha256"
 DATASET_TAG = "ddm.dataset_digest"
+ORIGIN_TAG = "ddm.dataset_origin"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",

@@ -141,4 +141,5 @@ def _read_metadata(raw: Path) -> dict[str, str]:
     path = raw / SOURCE_NAME
     if not path.exists():
         return {}
-    return dataclasses.asdict(parse(read_json(path), RawSource, str(path)))
+    source = dataclasses.asdict(parse(read_json(path), RawSource, str(path)))
+    return {name: value for name, value in source.items() if value is not None}

@@ -17,6 +17,7 @@ from ddm_core.data.lfw_protocol import (
 )
 from ddm_core.data.names import without_people
 from ddm_core.data.raw import RawPhoto, Rejected
+from ddm_core.data.regions import read_regions, read_rejected
 from ddm_core.data.sources import ORL_CREDIT, list_files, read_orl
 from ddm_core.errors import DdmError
 from ddm_core.fetch_params import FetchParams
@@ -98,7 +99,8 @@ def read_folder(folder: Path) -> Photos:
     Raises:
         DdmError: no such folder, or no photo in it.
     """
-    listing = list_files(folder)
+    listing, regions = list_files(folder), read_regions(folder)
+    yield from read_rejected(folder)  # a raw folder of ours says so itself
     yield from listing.rejected
     for photo in listing.photos:
         try:
@@ -111,4 +113,4 @@ def read_folder(folder: Path) -> Photos:
                 f"{folder / photo.relative}: cannot be copied ({error.strerror}); mend or remove it"
             ) from None
         else:
-            yield RawPhoto(photo.relative, content)
+            yield RawPhoto(photo.relative, content, regions.get(photo.relative))

@@ -50,10 +50,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class RawSource:
-    """What a raw folder says of itself in `source.json`: the kind of source, and whom to credit."""
+    """What a raw folder says of itself in `source.json`: the kind of source, and whom to credit.
+
+    `origin` is the git commit and DVC's hash of photos that came from a DVC project.
+    """
 
     source: str
     credit: str
+    origin: str | None = None
 
 
 def list_photos(root: Path) -> tuple[SourceFile, ...]:

@@ -11,10 +11,13 @@ import dataclasses
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from ddm_core.data.dvc_source import is_dvc, read_dvc
 from ddm_core.data.raw import RawPhoto, Region, Rejected
 from ddm_core.data.readers import CREDITS, open_source, protocol_files
 from ddm_core.data.regions import write_regions, write_rejected
@@ -33,13 +36,15 @@ class FetchResult:
 
     `digest` is the hexadecimal SHA-256 over the photos' relative names and contents
     (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects. `rejected` files are named
-    in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say.
+    in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say. `origin` is
+    the git commit and DVC's hash of photos that came from a DVC project.
     """
 
     source: str
     photos: int
     identities: int
     digest: str
+    origin: str | None = None
     rejected: int = 0
     excluded_people: int = 0
     excluded_photos: int = 0
@@ -58,13 +63,13 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
     _refuse_bad_place(params, raw)
     excluded: Counter[str] = Counter()
     with atomic_directory(raw) as temporary:
-        rejected = _lay_photos(params, temporary, excluded)
-        write_json(
-            temporary / SOURCE_NAME, dataclasses.asdict(RawSource(params.source, CREDITS[params.source]))
-        )
+        with _local(params, temporary) as (local, origin):
+            rejected = _lay_photos(local, temporary, excluded)
+        _describe(temporary, RawSource(params.source, CREDITS[params.source], origin))
         _lay_protocol(params, temporary)
         result = dataclasses.replace(
             _measure(params.source, temporary),
+            origin=origin,
             rejected=rejected,
             excluded_people=len(excluded),
             excluded_photos=excluded.total(),
@@ -85,15 +90,32 @@ def _refuse_bad_place(params: FetchParams, raw: Path) -> None:
             raise DdmError(f"{uri}: overlaps the raw folder {raw}; keep the photos' folder outside of it")
 
 
+@contextmanager
+def _local(params: FetchParams, folder: Path) -> Iterator[tuple[FetchParams, str | None]]:
+    """Yield params whose photos lie on this machine, and the version of those that DVC keeps."""
+    uri = params.uri or ""
+    if not is_remote(uri) and not is_dvc(uri):
+        yield params, None
+        return
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp") as place:
+        origin = None
+        if is_dvc(uri):
+            version = read_dvc(uri, Path(place))
+            origin = f"commit {version.commit}, DVC {version.digest}"
+        else:
+            download_tree(uri, Path(place))
+        yield dataclasses.replace(params, uri=place), origin
+
+
+def _describe(folder: Path, source: RawSource) -> None:
+    content = {name: value for name, value in dataclasses.asdict(source).items() if value is not None}
+    write_json(folder / SOURCE_NAME, content)
+
+
 def _lay_photos(params: FetchParams, folder: Path, excluded: Counter[str]) -> int:
     """Write every photo of the source into `folder`; return how many files were rejected."""
     from tqdm import tqdm
 
-    if is_remote(params.uri or ""):
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp") as place:
-            download_tree(params.uri or "", Path(place))
-            local = dataclasses.replace(params, uri=place)
-            return _lay_photos(local, folder, excluded)
     regions: dict[str, Region] = {}
     rejected: list[Rejected] = []
     photos = open_source(params, excluded)

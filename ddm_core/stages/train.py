@@ -70,13 +70,20 @@ def _train(params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model:
     from ddm_core.data.shards import load_photos
     from ddm_core.obfuscators.store import build_networks
     from ddm_core.seeding import make_deterministic
-    from ddm_core.tracking import WEIGHTS_TAG, DatasetReference, track_run
+    from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run
     from ddm_core.training import train
 
     description = _description(params, prepared)
     photos = load_photos(prepared, split="train", by=params.split)
-    dataset = DatasetReference("prepared photos", read_manifest(prepared).dataset_digest, prepared)
-    with track_run(name=f"train/{name}", params=dataclasses.asdict(params), dataset=dataset) as tracked:
+    manifest = read_manifest(prepared)
+    dataset = DatasetReference("prepared photos", manifest.dataset_digest, prepared)
+    origin = manifest.metadata.get("origin")
+    with track_run(
+        name=f"train/{name}",
+        params=dataclasses.asdict(params),
+        tags={ORIGIN_TAG: origin} if origin else None,
+        dataset=dataset,
+    ) as tracked:
         make_deterministic(params.seed, f"train/{name}", params.threads)
         networks = build_networks(description)
         observations: list[Observation] = []

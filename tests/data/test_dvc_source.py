@@ -1,6 +1,7 @@
 """Data of another DVC project come at the version that was asked for, and say which one it was."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from ddm_core.data.dvc_source import DvcAddress, is_dvc, parse_dvc, read_dvc
 from ddm_core.errors import DdmError
+from ddm_core.params import FetchParams
+from ddm_core.stages import fetch
 
 PHOTOS = {"anna/1.png": b"first", "anna/2.png": b"second", "王芳/1.png": b"third"}
 MORE = PHOTOS | {"ben/1.png": b"fourth"}
@@ -221,3 +224,22 @@ def test_what_takes_too_long_is_given_up(repository, tmp_path):
     with pytest.raises(DdmError, match=r"no end within 0\.01 seconds; check the network"):
         read_dvc(f"dvc://{repository}@v1:data/raw", tmp_path, timeout_seconds=0.01)
     assert names(tmp_path) == []
+
+
+# Through ddm fetch
+
+
+def test_fetch_takes_the_folder_and_tells_its_version(repository, tmp_path):
+    commit = command(repository, "git", "rev-parse", "v2")
+    params = FetchParams("folder", f"dvc://{repository}@v2:data/raw")
+    result = fetch.run(params, raw=tmp_path / "raw")
+    assert {name: content for name, content in tree(tmp_path / "raw").items() if "/" in name} == MORE
+    assert result.origin.startswith(f"commit {commit}, DVC ")
+    assert result.origin.endswith(".dir")
+    assert json.loads((tmp_path / "raw/source.json").read_text())["origin"] == result.origin
+    assert names(tmp_path) == ["raw"]
+
+
+def test_a_malformed_address_is_refused_with_the_params():
+    with pytest.raises(ValueError, match="uri is not dvc://<git repository>@"):
+        FetchParams("folder", "dvc://faces:data/raw")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from folders import names, tree
 
-from ddm_core.data.regions import read_rejected
+from ddm_core.data.raw import Region, Rejected
+from ddm_core.data.regions import read_regions, read_rejected, write_regions, write_rejected
 from ddm_core.data.sources import tree_digest
 from ddm_core.errors import DdmError
 from ddm_core.params import FetchParams, load
@@ -233,6 +234,18 @@ def test_lfw_is_laid_with_its_protocol_and_what_it_refuses(tmp_path):
     (rejected,) = read_rejected(tmp_path / "raw")
     assert rejected.relative == "Zoe/Anna_Lee_0001.jpg"
     assert json.loads((tmp_path / "raw/source.json").read_text())["source"] == "lfw"
+
+
+def test_faces_that_a_raw_folder_knows_of_stay_known_and_so_do_its_rejected_files(tmp_path):
+    (tmp_path / "photos/anna").mkdir(parents=True)
+    (tmp_path / "photos/anna/1.jpg").write_bytes(b"a photo")
+    regions = {"anna/1.jpg": Region(box=(1.0, 2.0, 3.0, 4.0))}
+    write_regions(tmp_path / "photos", regions)
+    write_rejected(tmp_path / "photos", [Rejected("anna/2.jpg", "torn; take another")])
+    result = fetch.run(FetchParams("folder", str(tmp_path / "photos")), raw=tmp_path / "raw")
+    assert read_regions(tmp_path / "raw") == regions
+    assert read_rejected(tmp_path / "raw") == (Rejected("anna/2.jpg", "torn; take another"),)
+    assert (result.photos, result.rejected) == (1, 1)
 
 
 def test_people_of_lfw_are_left_out_of_another_set(tmp_path):
