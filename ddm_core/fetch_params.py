@@ -49,10 +49,10 @@ class FetchParams:
             f"uri is an address, and source {self.source} reads local files; copy the set here first",
         )
         try:
-            if is_remote(self.uri or ""):
-                split_uri(self.uri or "")
             if is_dvc(self.uri or ""):
                 parse_dvc(self.uri or "")
+            elif is_remote(self.uri or ""):
+                split_uri(self.uri or "")
         except DdmError as error:
             raise ValueError(str(error)) from None
         _require(
