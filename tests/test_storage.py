@@ -245,38 +245,35 @@ def test_an_unknown_profile_is_one_line(aws, tmp_path, monkeypatch):
 
 
 class FlawedS3(ThreadingHTTPServer):
-    """An S3 service with one flaw: what it lists, says and sends of each photo differ, or it is slow."""
+    """An S3 service with one flaw: what it lists and sends of each photo differ, or it is slow or busy."""
 
-    def __init__(self, *, photos, listed=4, said=4, sent=4, seconds=0.0, busy=0):
+    def __init__(self, *, photos, listed=4, sent=4, seconds=0.0, busy=0):
         super().__init__(("127.0.0.1", 0), FlawedAnswers)
         self.listing = "".join(
             f"<Contents><Key>anna/{number}.png</Key><Size>{listed}</Size></Contents>"
             for number in range(photos)
         )
-        self.said, self.sent, self.seconds, self.busy = said, sent, seconds, busy
+        self.sent, self.seconds, self.busy = sent, seconds, busy
         self.begun = 0
         self.daemon_threads = True
 
 
 class FlawedAnswers(BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        self.answer(200, self.server.said, b"")
-
     def do_GET(self):
         if "list-type=2" in self.path:
             content = f"<ListBucketResult>{self.server.listing}</ListBucketResult>".encode()
-            self.answer(200, len(content), content)
+            self.answer(200, content)
             return
         self.server.begun += 1
         if self.server.begun <= self.server.busy:
-            self.answer(503, 0, b"")
+            self.answer(503, b"")
             return
         time.sleep(self.server.seconds)
-        self.answer(200, self.server.said, bytes(self.server.sent))
+        self.answer(200, bytes(self.server.sent))
 
-    def answer(self, status, length, content):
+    def answer(self, status, content):
         self.send_response(status)
-        self.send_header("Content-Length", str(length))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
@@ -310,7 +307,7 @@ def test_a_busy_service_is_asked_again(flawed_s3, tmp_path):
 
 
 def test_an_object_that_changed_since_it_was_listed_is_named(flawed_s3, tmp_path):
-    flawed_s3(photos=1, listed=9)
+    flawed_s3(photos=1, listed=9, sent=4)
     with pytest.raises(DdmError, match=r"^s3://faces/anna/0\.png: has another size than when it was listed"):
         download_tree("s3://faces", tmp_path)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import yaml
 
 from ddm_core.errors import DdmError
+from ddm_core.files import write_text
 
 SCHEME = "dvc://"
 FORM = "dvc://<git repository>@<branch, tag or commit>:<path>"
-BLOCK = 1 << 20
 NETWORK_SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
@@ -93,8 +93,7 @@ def read_dvc(uri: str, folder: Path, *, timeout_seconds: float = 24 * 3600) -> D
     with tempfile.TemporaryDirectory(dir=folder, prefix=".dvc-", suffix=".tmp") as temporary:
         work = Path(temporary)
         # A project of its own, so that DVC writes down what it fetched: the commit, and the folder's hash.
-        _dvc(work, address, timeout_seconds, "init", "--no-scm")
-        _dvc(work, address, timeout_seconds, "config", "cache.type", "hardlink,copy")
+        write_text(work / ".dvc/config", "[core]\n    no_scm = true\n[cache]\n    type = hardlink,copy\n")
         options = ("--rev", address.revision, "--out", "content")
         _dvc(work, address, timeout_seconds, "import", *options, "--", repository, address.path)
         version = _version(address, work / "content.dvc")
@@ -128,7 +127,10 @@ def _dvc(folder: Path, address: DvcAddress, timeout_seconds: float, *arguments: 
     # -P: whatever lies in the current folder, `dvc` is the installed one.
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
     unattended = {"DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": ""}
-    environment = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} | dict(os.environ) | unattended
+    places = {
+        "DVC_SITE_CACHE_DIR": str(folder / ".dvc/site")
+    }
+    environment = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} | dict(os.environ) | unattended | places
     try:
         done = subprocess.run(
             command,
