@@ -127,9 +127,7 @@ def _dvc(folder: Path, address: DvcAddress, timeout_seconds: float, *arguments: 
     # -P: whatever lies in the current folder, `dvc` is the installed one.
     command = [sys.executable, "-P", "-m", "dvc", *arguments]
     unattended = {"DVC_NO_ANALYTICS": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": ""}
-    places = {
-        "DVC_SITE_CACHE_DIR": str(folder / ".dvc/site")
-    }
+    places = {"DVC_SITE_CACHE_DIR": str(folder / ".dvc/site")}
     environment = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} | dict(os.environ) | unattended | places
     try:
         done = subprocess.run(
