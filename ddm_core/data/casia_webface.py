@@ -11,22 +11,13 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import math
-import os
 import re
-import stat
-import tarfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Self, TypeAlias, cast
-from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from ddm_core.data.imaging import MAX_BYTES, read_photo
+from ddm_core.data.archives import UnfitError, photos
+from ddm_core.data.imaging import MAX_BYTES
 from ddm_core.data.raw import RawPhoto, Rejected
 from ddm_core.data.recordio import (
     ImageRecord,
@@ -38,7 +29,6 @@ from ddm_core.data.recordio import (
     rebuild_index,
     unpack_image,
 )
-from ddm_core.data.regions import printable
 from ddm_core.data.sources import photo_of
 from ddm_core.errors import DdmError
 
@@ -47,182 +37,37 @@ PROPERTY = re.compile(r"\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*
 IDENTITY = re.compile(r"[0-9]{1,12}")
 SIGNATURES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
 EXPECTED = "expected 0000045/001.jpg and the like, or train.rec, train.idx and property unpacked"
-ARCHIVE_ERRORS = (tarfile.TarError, BadZipFile, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
-
-Entry: TypeAlias = tuple[str, Callable[[], bytes]]
-"""A file's name with forward slashes, and a function that reads it or raises DdmError with the reason."""
 
 
 def read(uri: Path) -> Iterator[RawPhoto | Rejected]:
     """Yield every photo of the set: a folder, an archive, or the path of a `.rec` file.
 
-    Folders and records come in the order of people and then of photos, archives in their own order. People
-    of records are named `id_000045`, their photos by the record's key. A missing `.idx` is rebuilt from
-    intact records.
+    Records come in the order of people and then of photos, folders and archives in the order and by the
+    rules of `archives.entries`. People of records are named `id_000045`, their photos by the record's key.
+    A missing `.idx` is rebuilt from intact records.
 
     Raises:
         DdmError: no such path, another form, no photo in it, an archive or `.rec` cut off, an index or
             `property` that does not fit the records.
     """
-    if not uri.exists():
-        raise DdmError(f"{uri}: not found; {EXPECTED}")
     if uri.is_dir() and (uri / RECORDS_NAME).exists():
         return _read_records(uri / RECORDS_NAME)
-    if uri.is_dir():
-        return _read_tree(uri, _folder_entries(uri))
-    if not uri.is_file():
-        raise DdmError(f"{uri}: neither a file nor a folder; {EXPECTED}")
-    if uri.suffix.lower() == ".rec":
+    if uri.suffix.lower() == ".rec" and uri.is_file():
         return _read_records(uri)
-    return _read_tree(uri, _zip_entries(uri) if uri.suffix.lower() == ".zip" else _tar_entries(uri))
-
-
-def _read_tree(uri: Path, entries: Iterable[Entry | Rejected]) -> Iterator[RawPhoto | Rejected]:
-    seen: set[str] = set()
-    for entry in entries:
-        if isinstance(entry, Rejected):
-            yield entry
-            continue
-        name, content = entry
-        try:
-            relative = _relative(name)
-            if relative is None:
-                continue
-            if relative in seen:
-                raise DdmError(f"a second {relative}; remove one of the two")
-            photo = RawPhoto(relative, content())
-        except DdmError as error:
-            yield Rejected(printable(name), str(error))
-        else:
-            seen.add(relative)
-            yield photo
-    if not seen:
-        raise DdmError(f"{uri}: no photo of CASIA-WebFace in it; {EXPECTED}")
+    return photos(uri, _relative, expected=f"CASIA-WebFace in it; {EXPECTED}")
 
 
 def _relative(name: str) -> str | None:
     """Return `identity/image.ext` of a photo's name, `None` for hidden files and those of another kind."""
+    try:
+        if photo_of(name) is None:
+            return None
+    except DdmError as error:
+        raise UnfitError(str(error)) from None
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise DdmError("leads out of the archive; remove it")
-    if photo_of(name) is None:
-        return None
     if IDENTITY.fullmatch(path.parent.name) is None:
-        raise DdmError("lies in no identity folder, one that a number names; move it into one")
+        raise UnfitError("lies in no identity folder, one that a number names; move it into one")
     return f"{path.parent.name}/{path.name}"
-
-
-def _folder_entries(root: Path) -> Iterator[Entry | Rejected]:
-    real_root = root.resolve()
-    unreadable: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=unreadable.append):
-        folders.sort(key=_order)
-        for path in (Path(folder, name) for name in folders):
-            if path.is_symlink():  # os.walk does not follow it, so that loops end
-                name = printable(path.relative_to(root).as_posix())
-                yield Rejected(name, "a link to a folder; replace it by the folder")
-        for path in (Path(folder, name) for name in sorted(names, key=_order)):
-            yield path.relative_to(root).as_posix(), partial(_read_file, path, real_root)
-    for error in unreadable:
-        name = printable(os.path.relpath(error.filename, root))
-        yield Rejected(name, f"the folder cannot be read ({error.strerror}); mend its permissions")
-
-
-def _read_file(path: Path, real_root: Path) -> bytes:
-    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(real_root):
-        raise DdmError("a link out of the folder; replace it by the file")
-    return read_photo(path)
-
-
-def _zip_entries(uri: Path) -> Iterator[Entry]:
-    try:
-        archive = ZipFile(uri)
-    except (*ARCHIVE_ERRORS, NotImplementedError) as error:
-        raise DdmError(f"{uri}: not a whole zip file ({printable(str(error))}); download it again") from None
-    with archive:
-        for member in archive.infolist():
-            if not member.is_dir():
-                yield member.filename, partial(_unzip, archive, member)
-
-
-def _unzip(archive: ZipFile, member: ZipInfo) -> bytes:
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise DdmError("is a link, not a file; replace it by the file")
-    _refuse_large(member.file_size)
-    try:
-        return archive.read(member)
-    except NotImplementedError as error:
-        raise DdmError(f"packed in an unknown way ({error}); pack the archive anew") from None
-    except RuntimeError:  # zipfile's word for it
-        raise DdmError("is encrypted; unpack the archive") from None
-    except ARCHIVE_ERRORS as error:
-        raise DdmError(f"damaged in the archive ({printable(str(error))}); download it again") from None
-
-
-class _StrictHeader(tarfile.TarInfo):
-    """tarfile takes a damaged header, or a missing end mark, for the end of the archive."""
-
-    @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
-
-
-def _tar_entries(uri: Path) -> Iterator[Entry]:
-    last = "its start"
-    try:
-        with (
-            _decompressed(uri) as stream,
-            tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader) as archive,
-        ):
-            while (member := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # else it keeps every header
-                if not member.isdir():
-                    yield member.name, partial(_untar, archive, member)
-                last = member.name
-            while stream.read(2**16):  # the checksum of compressed bytes stands at their end
-                pass
-    except ARCHIVE_ERRORS as error:
-        raise DdmError(
-            f"{uri}: no tar archive, or damaged after {printable(last)} ({printable(str(error))});"
-            " download it again"
-        ) from None
-
-
-def _decompressed(uri: Path) -> IO[bytes]:
-    """Open a tar archive; tarfile's own decompression would not look at checksums."""
-    with uri.open("rb") as file:
-        start = file.read(6)
-    for signature, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
-        if start.startswith(signature):
-            return cast("IO[bytes]", opener(uri))
-    return uri.open("rb")
-
-
-def _untar(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if not member.isreg():
-        raise DdmError("is a link or a device, not a file; replace it by the file")
-    _refuse_large(member.size)
-    try:
-        file = archive.extractfile(member)
-        assert file is not None  # a regular file has content
-        return file.read()
-    except ARCHIVE_ERRORS as error:
-        raise DdmError(f"damaged in the archive ({printable(str(error))}); download it again") from None
-
-
-def _refuse_large(size: int) -> None:
-    if size > MAX_BYTES:
-        raise DdmError(f"larger than {MAX_BYTES >> 20} MiB; make it smaller")
-
-
-def _order(name: str) -> tuple[bool, int, str]:
-    """Numbers first, by value where they have no leading zeros or all the same length."""
-    return IDENTITY.match(name) is None, len(name), name
 
 
 def _read_records(path: Path) -> Iterator[RawPhoto | Rejected]:
