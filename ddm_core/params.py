@@ -32,7 +32,11 @@ def _require_positive(params: Any, *names: str) -> None:  # noqa: ANN401 - any o
 
 @dataclass(frozen=True)
 class PrepareParams:
-    """Decoding, square shape, size and splits. Fractions are in (0, 1); `image_size` is in pixels."""
+    """Decoding, square shape, size and splits. Fractions are in (0, 1); `image_size` is in pixels.
+
+    `detect_faces` looks for the face in photos whose source does not say where it is (the extra `faces`) and
+    aligns it; a photo without a face is quarantined.
+    """
 
     image_size: int
     channels: Literal[1, 3]
@@ -42,6 +46,7 @@ class PrepareParams:
     max_bad_fraction: float
     shard_megabytes: int
     seed: int
+    detect_faces: bool = False
 
     def __post_init__(self) -> None:
         _require(

@@ -24,6 +24,11 @@ UNDO = {6: 8, 8: 6}  # the other EXIF orientations undo themselves
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
+def require_detector() -> None:
+    """Raise a DdmError, with what to install, unless faces can be detected."""
+    _detector()
+
+
 def find_face(content: bytes) -> Region | None:
     """Return the largest face of a photo file in pixels as stored, before the EXIF orientation, or `None`.
 

@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ddm_core.data.imaging import decode, encode_png, read_photo
 from ddm_core.data.manifest import QuarantinedFile
@@ -28,6 +28,10 @@ from ddm_core.data.sources import SourceFile
 from ddm_core.data.tar_shards import tar_member
 from ddm_core.errors import DdmError
 from ddm_core.files import atomic_directory, read_json, sha256_bytes, write_json
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
 
 PART_VERSION = 1  # of the form, and of what decoding makes of a file: raise it when either changes
 FILES_A_PART = 500
@@ -41,6 +45,7 @@ class Decoding:
     image_size: int
     channels: Literal[1, 3]
     square: Literal["crop", "pad"]
+    detect_faces: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ def _decode_files(
         source_sha256 = sha256_bytes(content)
         _add_file(digest, key, file, source_sha256, region)
         try:
-            image = decode(content, **vars(task.decoding), region=region)
+            image = _decode(content, task.decoding, region)
         except DdmError as error:
             quarantined.append((file.relative, str(error)))
             continue
@@ -154,6 +159,22 @@ def _decode_files(
         pixel_sha256 = sha256_bytes(image.tobytes())
         photos.write(_line((key, file.identity, file.relative, source_sha256, pixel_sha256, len(member))))
     return quarantined
+
+
+def _decode(content: bytes, decoding: Decoding, region: Region | None) -> NDArray[numpy.uint8]:
+    if decoding.detect_faces and region is None:
+        from ddm_core.data.faces import find_face  # here, for it needs the extra `faces`
+
+        region = find_face(content)
+        if region is None:
+            raise DdmError("no face found; crop it by hand, or leave the photo out")
+    return decode(
+        content,
+        image_size=decoding.image_size,
+        channels=decoding.channels,
+        square=decoding.square,
+        region=region,
+    )
 
 
 def _files(task: Task) -> Iterator[tuple[str, SourceFile, Region | None]]:

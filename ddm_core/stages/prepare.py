@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddm_core.data.faces import require_detector
 from ddm_core.data.merging import merge_parts
 from ddm_core.data.parts import Decoding, Task, is_current, make_part
 from ddm_core.data.parts_folder import Share, open_parts, plan_parts, remove_parts
@@ -116,10 +117,12 @@ def merge(
 
 
 def _plan(params: PrepareParams, raw: Path, prepared: Path, folder: Path | None) -> _Plan:
+    if params.detect_faces:
+        require_detector()
     folder = folder or prepared.with_name(f"{prepared.name}.parts")
     listing = list_files(raw)
     open_parts(folder)
-    decoding = Decoding(params.image_size, params.channels, params.square)
+    decoding = Decoding(params.image_size, params.channels, params.square, params.detect_faces)
     tasks = plan_parts(listing.photos, read_regions(raw), decoding, raw, folder)
     return _Plan(params, raw, listing, folder, tasks)
 

