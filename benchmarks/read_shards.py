@@ -99,8 +99,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the reading of shards.")
     parser.add_argument("--photos", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--size", type=int, default=64, help="pixels a side (64)")
-    parser.add_argument("--channels", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--size", type=int, default=112, help="pixels a side (112)")
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=3)
     parser.add_argument("--raw", type=Path, help="folder for the photos, kept for the next run")
     options = parser.parse_args()
     from ddm_core.storage import upload
