@@ -103,7 +103,7 @@ def decode(
             message is the reason alone.
     """
     mode: Literal["L", "RGB"] = "L" if channels == 1 else "RGB"
-    image, orientation, size = open_upright(content)
+    image, orientation, size = open_upright(content, mode)
     with _damage_named():
         if region is not None:
             region = turned(region, size, orientation)
@@ -115,8 +115,10 @@ def decode(
     return _to_square(image, image_size, square)
 
 
-def open_upright(content: bytes) -> tuple[Image, int, tuple[int, int]]:
+def open_upright(content: bytes, mode: Literal["L", "RGB"] = "RGB") -> tuple[Image, int, tuple[int, int]]:
     """Return a photo's image, upright; the EXIF orientation that made it so, 1 for none; its stored size.
+
+    With `mode` L a JPEG may come without its colours, which then are not decoded at all.
 
     Raises:
         DdmError: as `decode`.
@@ -126,9 +128,11 @@ def open_upright(content: bytes) -> tuple[Image, int, tuple[int, int]]:
     if not content:
         raise DdmError("the file is empty; replace it")
     with _damage_named():
-        stored = _open(content)
+        stored = _open(content, mode)
         orientation = stored.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(stored), orientation if orientation in TURNS else 1, stored.size
+        if orientation not in TURNS:
+            return stored, 1, stored.size
+        return ImageOps.exif_transpose(stored), orientation, stored.size
 
 
 def turned(region: Region, size: tuple[int, int], orientation: int) -> Region:
@@ -162,7 +166,8 @@ def flatten(image: Image, mode: Literal["L", "RGB"]) -> Image:
         opaque = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
     if image.mode != mode:
-        image = image.convert("RGB").convert(mode)
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        image = image if mode == "RGB" else image.convert(mode)
     return image
 
 
@@ -187,7 +192,7 @@ def _damage_named() -> Iterator[None]:
         raise DdmError(f"corrupt or truncated image ({reason}); replace it") from None
 
 
-def _open(content: bytes) -> Image:
+def _open(content: bytes, mode: Literal["L", "RGB"]) -> Image:
     """Return the loaded image; sizes are judged by the header, before any pixel is decoded."""
     from PIL import Image, UnidentifiedImageError
 
@@ -211,6 +216,8 @@ def _open(content: bytes) -> Image:
     # The decoder takes the zeros of a download that was never finished for picture data.
     if image.format in ("JPEG", "MPO") and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
         raise DdmError("corrupt or truncated image (no end mark after the picture data); replace it")
+    if mode == "L" and image.format in ("JPEG", "MPO"):
+        image.draft("L", None)  # a JPEG's luma is ITU-R 601 luma
     image.load()
     return image
 
@@ -242,12 +249,15 @@ def _to_square(image: Image, size: int, square: Literal["crop", "pad"]) -> NDArr
     if square == "crop":
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
+        if width != height:
+            image = image.crop((left, top, left + side, top + side))
         width = height = side
     scale = size / max(width, height)
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     image = image.resize((width, height), Image.Resampling.LANCZOS)
     pixels = _to_array(image)
+    if width == height == size:
+        return pixels
     left, top = (size - width) // 2, (size - height) // 2
     margins = ((0, 0), (top, size - height - top), (left, size - width - left))
     return numpy.ascontiguousarray(numpy.pad(pixels, margins, mode="edge"))
