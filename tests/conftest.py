@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from ddm_core.seeding import numpy_generator
 from ddm_core.stages import prepare
 
 PEOPLE = ("Anna Lee", "Björn", "José", "王芳", "zoe")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Tests in the background may have Ctrl-C switched off, and processes they start would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
