@@ -244,7 +244,16 @@ def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetReference) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     source = json.dumps({"uri": dataset.path.absolute().as_uri()})
     entity = Dataset(dataset.name, dataset.digest[:_DIGEST_CHARACTERS], "local", source)
-    client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+    inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException as error:
+        # Of trainings that run side by side one is first to note the data set; MLflow gives the others a
+        # unique constraint's error, and finds the data set when asked again.
+        if error.error_code != "BAD_REQUEST":
+            raise
+        client.log_inputs(run_id, inputs)

@@ -45,6 +45,32 @@ def test_a_run_holds_params_tags_metrics_files_and_the_data_set(project):
     assert (entry.dataset.name, entry.dataset.digest) == ("orl", ("ab" * 32)[:36])
 
 
+def test_two_trainings_may_note_one_data_set_at_the_same_moment(project):
+    """The other training is put where it hurts: after MLflow looked for the data set, before it writes it."""
+    from mlflow.store.tracking.dbmodels.models import SqlDataset
+    from sqlalchemy import event
+    from sqlalchemy.orm import Session
+
+    dataset = DatasetReference("orl", "ab" * 32, project / "data")
+    raced = []
+
+    def other_training(session, context, instances):
+        if not raced and any(isinstance(new, SqlDataset) for new in session.new):
+            raced.append(True)
+            with track_run(name="other", params={}, dataset=dataset):
+                pass
+
+    event.listen(Session, "before_flush", other_training)
+    try:
+        with track_run(name="this", params={}, dataset=dataset) as run:
+            pass
+    finally:
+        event.remove(Session, "before_flush", other_training)
+    assert raced
+    (entry,) = connect().get_run(run.run_id).inputs.dataset_inputs
+    assert entry.dataset.name == "orl"
+
+
 def test_the_git_commit_becomes_a_tag(project):
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
