@@ -34,11 +34,12 @@ def compile_pipeline(
     file in place of resources.yaml.
 
     Raises:
-        DdmError: a negative number of GPUs, or something is wrong in the resources.
+        DdmError: no image reference, a negative number of GPUs, or something is wrong in the resources.
     """
     from pipelines.ddm_pipeline import build_pipeline
     from pipelines.resources import load_resources
 
+    check_image(image)
     if gpus < 0:
         raise DdmError(f"--gpu {gpus}: must not be negative; 0 is CPU only")
     loaded = load_resources(resources)
@@ -49,17 +50,31 @@ def compile_pipeline(
 
 
 def compile_components(folder: Path, *, image: str | None = None) -> list[Path]:
-    """Write every component to `folder`/NAME.yaml, for `load_component_from_file`; return the files."""
+    """Write every component to `folder`/NAME.yaml, for `load_component_from_file`; return the files.
+
+    Raises:
+        DdmError: `image` is no image reference.
+    """
     from kfp.dsl.base_component import BaseComponent
 
     from pipelines import ddm_pipeline
 
+    check_image(image)
     files = []
     for component in vars(ddm_pipeline).values():
         if isinstance(component, BaseComponent):
             files.append(folder / f"{component.name.replace('-', '_')}.yaml")
             _write(_on_image(component, image), files[-1])
     return sorted(files)
+
+
+def check_image(image: str | None) -> None:
+    """Raise a DdmError if there is an image and its name has not the form of a container image's."""
+    if image is None:
+        return
+    reference, at, digest = image.partition("@")
+    if not re.fullmatch(r"[\w.:/-]+", reference) or (at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
+        raise DdmError(f"--image {image}: is no image reference; expected REGISTRY/NAME@sha256:… or :TAG")
 
 
 def _on_image(component: BaseComponent, image: str | None) -> BaseComponent:

@@ -66,7 +66,8 @@ def build_pipeline(
     def ddm(  # noqa: PLR0917 - KFP passes them by name
         fetch: dict = defaults["fetch"],
         prepare: dict = defaults["prepare"],
-        train: list = defaults["train"],
+        # Not a bare list, whose items KFP would hand on as text.
+        train: list[dict] = defaults["train"],
         recognise: dict = defaults["recognise"],
         attack: dict = defaults["attack"],
         utility: dict = defaults["utility"],

@@ -25,7 +25,7 @@ from pipelines.local_runner import FINISHED, Event, Specification
 
 Runner = Literal["subprocess", "docker"]
 
-LOG = "run.log"
+LOG, LOCK = "run.log", "run.lock"
 ONCE = 7  # fetch, prepare_share, prepare, recognise, report, register, notify
 EACH = 3  # train, utility, join of one obfuscator
 LINES_OF_LOG = 4000
@@ -49,9 +49,12 @@ def run_locally(params: Params, folder: Path, *, runner: Runner, image: str | No
     MLflow's runs and models go to MLFLOW_TRACKING_URI, without it to `folder`/mlflow.db.
 
     Raises:
-        DdmError: a task failed, or another run is at work in `folder`.
+        DdmError: a task failed, another run is at work in `folder`, or it holds what no run made.
     """
+    if image and runner != "docker":
+        raise DdmError("--image is what --runner docker runs tasks in; pass that too, or leave --image out")
     folder.mkdir(parents=True, exist_ok=True)
+    _refuse_foreign(folder)
     with _alone(folder):
         remove_leftovers_below(folder)
         specification = folder / "run.json"
@@ -175,9 +178,15 @@ def _environment(temporary: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(temporary)} | ({} if commit == UNKNOWN else {"DDM_COMMIT": commit})
 
 
+def _refuse_foreign(folder: Path) -> None:
+    """A run overwrites its results and clears up what a killed one left: never among other people's files."""
+    if not (folder / LOCK).exists() and any(folder.iterdir()):
+        raise DdmError(f"{folder}: holds files that no local run made; pass -o with a new or empty folder")
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    with (folder / "run.lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

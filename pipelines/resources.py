@@ -29,6 +29,11 @@ TASKS = (
     "notify",
 )
 
+OPERATORS = ("Equal", "Exists")
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+UNITS = {"m": 1e-3, "": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+BINARY_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
 
 @dataclass(frozen=True)
 class Toleration:
@@ -40,10 +45,19 @@ class Toleration:
     effect: str | None = None
     toleration_seconds: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, known in (("operator", OPERATORS), ("effect", EFFECTS)):
+            value = getattr(self, name)
+            if value not in (None, *known):
+                raise ValueError(f"{name} is '{value}'; expected one of {', '.join(known)}")
+
 
 @dataclass(frozen=True)
 class TaskResources:
-    """One task: CPU and memory as Kubernetes quantities, times in seconds, `retries` after a failure."""
+    """One task: CPU and memory as Kubernetes quantities, times in seconds, `retries` after a failure.
+
+    A request must not be above its limit: the cluster would refuse the pod.
+    """
 
     cpu_request: str
     cpu_limit: str
@@ -62,6 +76,10 @@ class TaskResources:
             _require_quantity(name, getattr(self, name), r"\d+(\.\d+)?|\d+m", "2 or 500m")
         for name in ("memory_request", "memory_limit"):
             _require_quantity(name, getattr(self, name), r"\d+(\.\d+)?[KMGT]i?", "512Mi or 4Gi")
+        for name in ("cpu", "memory"):
+            request, limit = getattr(self, f"{name}_request"), getattr(self, f"{name}_limit")
+            if _amount(request) > _amount(limit):
+                raise ValueError(f"{name}_request {request} is above {name}_limit {limit}")
         if self.timeout_seconds < 1 or min(self.retries, self.backoff_seconds, self.backoff_max_seconds) < 0:
             raise ValueError("timeout_seconds must be above 0, retries and backoffs must not be negative")
 
@@ -107,13 +125,14 @@ def load_resources(path: Path | None = None) -> Resources:
         DdmError: missing file, unknown name, wrong type or quantity.
     """
     path = path or DEFAULT_FILE
+    if not path.exists():
+        raise DdmError(f"{path}: not found; name a file such as pipelines/resources.yaml")
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("defaults"), dict):
         raise DdmError(f"{path}: expected a mapping with defaults, tasks, gpu and parallelism")
     defaults, tasks = content["defaults"], content.get("tasks") or {}
     rest = {name: value for name, value in content.items() if name != "defaults"}
-    for name in set(tasks) - set(TASKS):
-        raise DdmError(f"{path}: tasks: '{name}' is no task of the pipeline; known: {', '.join(TASKS)}")
+    _require_tasks(tasks, path)
     merged = {name: {**defaults, **(tasks.get(name) or {})} for name in TASKS}
     return parse({**rest, "tasks": merged}, Resources, str(path))
 
@@ -147,6 +166,22 @@ def _place(task: PipelineTask, node_selector: dict[str, str], tolerations: tuple
     for toleration in tolerations:
         given: dict[str, Any] = {name: item for name, item in vars(toleration).items() if item is not None}
         kubernetes.add_toleration(task, **given)
+
+
+def _require_tasks(tasks: Any, path: Path) -> None:  # noqa: ANN401 - YAML decides
+    if not isinstance(tasks, dict):
+        raise DdmError(f"{path}: tasks: expected a mapping of task to its resources")
+    for name, changes in tasks.items():
+        if name not in TASKS:
+            raise DdmError(f"{path}: tasks: '{name}' is no task of the pipeline; known: {', '.join(TASKS)}")
+        if not isinstance(changes, dict | None):
+            raise DdmError(f"{path}: tasks: {name}: expected a mapping such as {{memory_limit: 8Gi}}")
+
+
+def _amount(quantity: str) -> float:
+    """Return a quantity's number, in cores or bytes."""
+    number = quantity.rstrip("mKMGTi")
+    return float(number) * {**UNITS, **BINARY_UNITS}[quantity.removeprefix(number)]
 
 
 def _require_quantity(name: str, value: str, pattern: str, example: str) -> None:

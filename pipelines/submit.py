@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ddm_core.arguments import to_arguments
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_file
 from ddm_core.params import Params
-from pipelines.compile import PIPELINE_NAME, compile_pipeline
+from pipelines.compile import PIPELINE_NAME, check_image, compile_pipeline
 from pipelines.failures import NotFoundError, foreign_answer
 from pipelines.schedule import to_kfp_cron
 from pipelines.server import Server, call
@@ -96,10 +95,8 @@ def _check_image(image: str | None) -> str:
             "no image is named, and a cluster cannot pull one from this machine; push it to a registry and "
             "pass --image REGISTRY/NAME@sha256:…"
         )
-    reference, at, digest = image.partition("@")
-    if not re.fullmatch(r"[\w.:/-]+", reference) or (at and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
-        raise DdmError(f"--image {image}: is no image reference; expected REGISTRY/NAME@sha256:… or :TAG")
-    if not at:
+    check_image(image)
+    if "@" not in image:
         print(
             f"ddm: --image {image} has no digest: what the tag means may change, and cached results would "
             "not notice; pin it as NAME@sha256:…",

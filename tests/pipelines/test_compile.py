@@ -169,6 +169,12 @@ RESOURCES = CHECKOUT / "pipelines/resources.yaml"
         ("memory_limit: 4Gi", "memory_limit: lots", "memory_limit is 'lots'; write a quantity such as"),
         ("retries: 2", "retries: -1", "must not be negative"),
         ("defaults:", "default:", "expected a mapping with defaults"),
+        ("tasks:", "tasks: all\nrest:", "tasks: expected a mapping of task to its resources"),
+        ("  fetch: {}", "  fetch: 8Gi", "fetch: expected a mapping such as {memory_limit: 8Gi}"),
+        ('cpu_request: "1"', "cpu_request: 2500m", "cpu_request 2500m is above cpu_limit 2"),
+        ("memory_request: 2Gi", "memory_request: 5G", "memory_request 5G is above memory_limit 4Gi"),
+        ("operator: Exists", "operator: Exist", "operator is 'Exist'; expected one of Equal, Exists"),
+        ("effect: NoSchedule", "effect: Never", "effect is 'Never'; expected one of NoSchedule"),
     ],
 )
 def test_a_mistake_in_the_resources_is_one_line(tmp_path, capsys, old, new, message):
@@ -182,6 +188,22 @@ def test_a_mistake_in_the_resources_is_one_line(tmp_path, capsys, old, new, mess
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not output.exists()
+
+
+def test_resources_that_are_not_there_are_told_as_such(tmp_path, capsys):
+    command = ["pipeline", "compile", "-o", str(tmp_path / "pipeline.yaml"), "--resources", "nowhere.yaml"]
+    assert main([*command, "--params", str(CHECKOUT / "params.yaml")]) == 1
+    assert "nowhere.yaml: not found; name a file such as pipelines/resources.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["compile", "components"])
+@pytest.mark.parametrize("image", ["two words", "ddm@sha256:abc", ""])
+def test_what_is_no_image_reference_is_refused(tmp_path, capsys, monkeypatch, verb, image):
+    monkeypatch.chdir(CHECKOUT)
+    output = tmp_path / "output"
+    assert main(["pipeline", verb, "-o", str(output), "--image", image]) == 1
+    assert "is no image reference" in capsys.readouterr().err
     assert not output.exists()
 
 

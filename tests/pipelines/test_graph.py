@@ -98,6 +98,22 @@ def test_attacks_fan_out_over_every_obfuscator_and_every_attacker(specification)
     assert raw == [[*ATTACKERS, *CONTROLS], ["0/4", "1/4", "2/4", "3/4"]]
 
 
+def test_a_parameter_has_the_same_type_wherever_it_is_handed_on(specification):
+    """KFP's server turns what goes through a STRING into text, and refuses text for a STRUCT."""
+    components = specification["components"]
+    checked = []
+    for outer in (specification["root"], *components.values()):
+        declared = outer.get("inputDefinitions", {}).get("parameters", {})
+        for name, task in outer.get("dag", {"tasks": {}})["tasks"].items():
+            inner = components[task["componentRef"]["name"]].get("inputDefinitions", {})
+            for key, value in task.get("inputs", {}).get("parameters", {}).items():
+                if origin := value.get("componentInputParameter"):
+                    given, taken = declared[origin], inner["parameters"][key]
+                    assert given["parameterType"] == taken["parameterType"], (name, key)
+                    checked.append((name, key))
+    assert ("train", "obfuscator") in checked
+
+
 def test_the_exit_handler_runs_whatever_happens(specification):
     notify = specification["root"]["dag"]["tasks"]["notify"]
     assert notify["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"

@@ -131,6 +131,27 @@ def test_a_failing_task_is_told_in_one_line_with_its_reason(tmp_path, photo_fold
     assert "pipeline: failed" in (folder / "out/run.log").read_text()
 
 
+def test_a_folder_with_other_files_is_refused_and_keeps_them(tmp_path, photo_folder):
+    folder = make_folder(tmp_path, photo_folder)
+    others = [folder / "out" / name for name in ("tmp/notes.txt", ".draft.tmp", "report.html")]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    result = run(folder, *command())
+    assert result.returncode == 1
+    assert result.stderr.startswith("ddm: error: out: holds files that no local run made")
+    assert sorted(path for path in (folder / "out").rglob("*") if path.is_file()) == sorted(others)
+    assert {path.read_text() for path in others} == {"mine"}
+
+
+def test_an_image_without_a_container_runner_is_refused(tmp_path, photo_folder):
+    folder = make_folder(tmp_path, photo_folder)
+    result = run(folder, *command(), "--image", "ddm:1")
+    assert result.returncode == 1
+    assert "--image is what --runner docker runs tasks in" in result.stderr
+    assert not (folder / "out").exists()
+
+
 def test_two_runs_in_one_folder_do_not_get_into_each_others_way(tmp_path, photo_folder):
     folder = make_folder(tmp_path, photo_folder)
     process = start(folder, *command())
