@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-PART_VERSION = 2  # of the form, and of what decoding makes of a file: raise it when either changes
+PART_VERSION = 3  # of the form, and of what decoding makes of a file: raise it when either changes
 FILES_A_PART = 500
 PART, PIXELS, PHOTOS, QUARANTINED = "part.json", "photos.tar", "photos.jsonl", "quarantined.jsonl"
 
