@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ddm_core.keys import KEY_BYTES, nonce_stream
-from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator, Obfuscator
+from ddm_core.obfuscators.protocol import DecryptingObfuscator, Obfuscator, RandomisedObfuscator
 from ddm_core.seeding import derive_bytes
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def encrypt_photos(  # noqa: PLR0917 - one line a thing that decides the outcome
 ) -> Encrypted:
     """Encrypt every photo `repeats` times, each time under a nonce of its own, drawn for `purpose`.
 
-    A keyless obfuscator gives the same image every time, so it is asked once.
+    An obfuscator without secret randomness gives the same image every time, so it is asked once.
     """
-    times = repeats if isinstance(obfuscator, KeyedObfuscator) else 1
+    times = repeats if isinstance(obfuscator, RandomisedObfuscator) else 1
     originals = as_float(photos.images).repeat(times, 1, 1, 1)
     nonces = list(nonce_stream(seed, purpose, len(originals)))
     hidden = [

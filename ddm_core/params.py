@@ -6,7 +6,6 @@ Every section name is the stage's name. `train` is a table: obfuscator name -> i
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +13,52 @@ from typing import Any, Literal
 
 import yaml
 
+from ddm_core.channel_names import LAB_CHANNELS
 from ddm_core.errors import DdmError, did_you_mean
-from ddm_core.fetch_params import FetchParams as FetchParams  # noqa: PLC0414 - part of what this module offers
+from ddm_core.fetch_params import FetchParams
+from ddm_core.obfuscator_params import (
+    METHODS,
+    BlurParams,
+    DdmParams,
+    KeyedDdmParams,
+    MosaicParams,
+    NoneParams,
+    ObfuscatorParams,
+    P3Params,
+    parse_obfuscator,
+)
+from ddm_core.ranges import require, require_positive
+from ddm_core.results import CHANNELS
 from ddm_core.strict import parse
 
+__all__ = [  # what this module offers, wherever it is defined
+    "METHODS",
+    "AttackParams",
+    "BlurParams",
+    "DdmParams",
+    "FetchParams",
+    "GateParams",
+    "KeyedDdmParams",
+    "MosaicParams",
+    "NoneParams",
+    "ObfuscatorParams",
+    "P3Params",
+    "Params",
+    "PrepareParams",
+    "RecogniseParams",
+    "RegisterParams",
+    "ReportParams",
+    "UtilityParams",
+    "load",
+    "parse_obfuscator",
+    "parse_params",
+    "read_yaml",
+    "to_dict",
+]
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
 
-
-def _require_positive(params: Any, *names: str) -> None:  # noqa: ANN401 - any of the dataclasses below
-    for name in names:
-        value = getattr(params, name)
-        _require(0 < value < math.inf, f"{name} is {value}; it must be above 0")
+ARCHITECTURES = ("cnn", "resnet_arcface")
+"""The recognisers that attackers train."""
 
 
 @dataclass(frozen=True)
@@ -49,137 +80,18 @@ class PrepareParams:
     detect_faces: bool = False
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             16 <= self.image_size <= 1024,
             f"image_size is {self.image_size}; it must lie in 16..1024 pixels",
         )
         for name in ("test_fraction", "identity_test_fraction"):
             value = getattr(self, name)
-            _require(0 < value < 1, f"{name} is {value}; it must lie between 0 and 1")
-        _require(
+            require(0 < value < 1, f"{name} is {value}; it must lie between 0 and 1")
+        require(
             0 <= self.max_bad_fraction <= 1,
             f"max_bad_fraction is {self.max_bad_fraction}; it must lie in [0, 1]",
         )
-        _require_positive(self, "shard_megabytes")
-
-
-@dataclass(frozen=True)
-class NoneParams:
-    """The photo as it is: the attackers' own ceiling."""
-
-    method: Literal["none"]
-
-
-@dataclass(frozen=True)
-class MosaicParams:
-    """Each `block` x `block` square becomes its mean."""
-
-    method: Literal["mosaic"]
-    block: int
-
-    def __post_init__(self) -> None:
-        _require_positive(self, "block")
-
-
-@dataclass(frozen=True)
-class BlurParams:
-    """Gaussian blur of an odd kernel size in pixels."""
-
-    method: Literal["blur"]
-    kernel: int
-
-    def __post_init__(self) -> None:
-        _require(self.kernel >= 3 and self.kernel % 2 == 1, f"kernel is {self.kernel}; odd, from 3")
-
-
-@dataclass(frozen=True)
-class P3Params:
-    """P3's public part: DC removed, AC coefficients clipped at `threshold`, in a JPEG of `quality`."""
-
-    method: Literal["p3"]
-    threshold: int
-    quality: int
-
-    def __post_init__(self) -> None:
-        _require_positive(self, "threshold")
-        _require(1 <= self.quality <= 100, f"quality is {self.quality}; it must lie in 1..100")
-
-
-@dataclass(frozen=True)
-class OptimisationParams:
-    """What one training run needs besides its networks. Rates per optimiser step; images in [0, 1]."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int
-    discrepancy_weight: float
-    reconstruction_weight: float
-    precision: Literal["fp32", "bf16"]
-    threads: int
-    split: Literal["image", "identity"]
-    seed: int
-
-    def __post_init__(self) -> None:
-        _require_positive(self, "steps", "batch_size", "learning_rate", "reconstruction_weight", "threads")
-        _require(0 <= self.warmup_steps < self.steps, f"warmup_steps is {self.warmup_steps}; below steps")
-        _require(
-            0 <= self.discrepancy_weight < math.inf,
-            f"discrepancy_weight is {self.discrepancy_weight}; it must not be negative",
-        )
-
-
-@dataclass(frozen=True)
-class DdmParams(OptimisationParams):
-    """The paper's keyless DDM (DDM paper, collaborative objective). `width` is in convolution channels."""
-
-    method: Literal["ddm"]
-    width: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_positive(self, "width")
-
-
-@dataclass(frozen=True)
-class KeyedDdmParams(OptimisationParams):
-    """Keyed DDM: `quaternions` per grid cell, networks of `width` channels and `blocks` residual blocks."""
-
-    method: Literal["keyed_ddm"]
-    quaternions: int
-    width: int
-    blocks: int
-    jpeg_probability: float
-    jpeg_quality_min: int
-    jpeg_quality_max: int
-    resize_probability: float
-    resize_scale_min: float
-    noise_deviation: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require_positive(self, "quaternions", "width")
-        _require(self.blocks >= 0, f"blocks is {self.blocks}; it must not be negative")
-        _require(
-            1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
-            "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
-        )
-        _require(0.25 <= self.resize_scale_min <= 1, "resize_scale_min must lie in [0.25, 1]")
-        _require(0 <= self.noise_deviation <= 0.1, "noise_deviation must lie in [0, 0.1]")
-        for name in ("jpeg_probability", "resize_probability"):
-            value = getattr(self, name)
-            _require(0 <= value <= 1, f"{name} is {value}; it must lie in [0, 1]")
-
-
-ObfuscatorParams = NoneParams | MosaicParams | BlurParams | P3Params | DdmParams | KeyedDdmParams
-METHODS: dict[str, type[Any]] = {
-    "none": NoneParams,
-    "mosaic": MosaicParams,
-    "blur": BlurParams,
-    "p3": P3Params,
-    "ddm": DdmParams,
-    "keyed_ddm": KeyedDdmParams,
-}
+        require_positive(self, "shard_megabytes")
 
 
 @dataclass(frozen=True)
@@ -193,12 +105,18 @@ class RecogniseParams:
     seed: int
 
     def __post_init__(self) -> None:
-        _require_positive(self, "epochs", "batch_size", "learning_rate", "threads")
+        require_positive(self, "epochs", "batch_size", "learning_rate", "threads")
 
 
 @dataclass(frozen=True)
 class AttackParams:
-    """Training of the adaptive attackers and the size of their test."""
+    """Training of the adaptive attackers and the size of their test.
+
+    Recognisers of every one of `architectures` are trained and the one that does best on the attacker's own
+    validation photos, `validation_fraction` of its training photos in [0, 1), is reported. Training stops
+    early after `patience_epochs` epochs without gain on them (0: never). `stronger_augmentation` varies the
+    training photos more.
+    """
 
     epochs: int
     batch_size: int
@@ -208,22 +126,44 @@ class AttackParams:
     encryptions_per_photo: int
     threads: int
     seed: int
+    architectures: tuple[str, ...] = ("cnn",)
+    validation_fraction: float = 0.0
+    patience_epochs: int = 0
+    stronger_augmentation: bool = False
 
     def __post_init__(self) -> None:
-        _require_positive(self, "epochs", "batch_size", "learning_rate", "inversion_steps")
-        _require_positive(self, "inversion_learning_rate", "encryptions_per_photo", "threads")
+        require_positive(self, "epochs", "batch_size", "learning_rate", "inversion_steps")
+        require_positive(self, "inversion_learning_rate", "encryptions_per_photo", "threads")
+        require(len(self.architectures) > 0, "architectures is empty; name at least one, for example cnn")
+        for name in self.architectures:
+            known = name in ARCHITECTURES
+            require(known, f"architectures: unknown '{name}'{did_you_mean(name, ARCHITECTURES)}")
+        require(
+            0 <= self.validation_fraction < 1,
+            f"validation_fraction is {self.validation_fraction}; it must lie in [0, 1)",
+        )
+        require(self.patience_epochs >= 0, f"patience_epochs is {self.patience_epochs}; 0 or more")
 
 
 @dataclass(frozen=True)
 class UtilityParams:
-    """What the receiver gets: encryptions of each test photo, measured after every channel."""
+    """What the receiver gets: encryptions of each test photo, measured after each of `channels`.
+
+    The channels are some of `ddm_core.channel_names.LAB_CHANNELS`; without a word the main pipeline's seven.
+    """
 
     encryptions_per_photo: int
     threads: int
     seed: int
+    channels: tuple[str, ...] = CHANNELS
 
     def __post_init__(self) -> None:
-        _require_positive(self, "encryptions_per_photo", "threads")
+        require_positive(self, "encryptions_per_photo", "threads")
+        require(len(self.channels) > 0, "channels is empty; name at least one, for example png")
+        for name in self.channels:
+            near = did_you_mean(name, LAB_CHANNELS)
+            require(name in LAB_CHANNELS, f"channels: unknown channel {name!r}{near}")
+            require(self.channels.count(name) == 1, f"channels names {name} twice; once is enough")
 
 
 @dataclass(frozen=True)
@@ -249,10 +189,10 @@ class GateParams:
     min_recognition_top1: float
 
     def __post_init__(self) -> None:
-        _require(len(self.attackers) > 0, "attackers is empty; name at least one, for example retrained")
+        require(len(self.attackers) > 0, "attackers is empty; name at least one, for example retrained")
         for name in ("max_worst_case_top1_upper95", "min_recognition_top1"):
             value = getattr(self, name)
-            _require(0 < value <= 1, f"{name} is {value}; it must be a fraction above 0, at most 1")
+            require(0 < value <= 1, f"{name} is {value}; it must be a fraction above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -269,9 +209,9 @@ class RegisterParams:
 
     def __post_init__(self) -> None:
         names = list(self.models.values())
-        _require(len(set(names)) == len(names), "models gives two obfuscators one name; names must differ")
+        require(len(set(names)) == len(names), "models gives two obfuscators one name; names must differ")
         for name in names:
-            _require(
+            require(
                 re.fullmatch(r"[\w.-]+", name) is not None,
                 f"models has the name '{name}'; a name has letters, digits, '_', '-' and '.' only",
             )
@@ -293,13 +233,13 @@ class Params:
     def __post_init__(self) -> None:
         for name in self.train:  # names become folder names
             fits = re.fullmatch(r"[A-Za-z0-9_]+", name) is not None
-            _require(fits, f"train: '{name}' is no name; a name has letters, digits and '_' only")
+            require(fits, f"train: '{name}' is no name; a name has letters, digits and '_' only")
         for where, name in [
             ("report: headline", self.report.headline),
             *(("register: models", obfuscator) for obfuscator in self.register.models),
         ]:
             known = name in self.train
-            _require(known, f"{where}: '{name}' is no obfuscator of train{did_you_mean(name, self.train)}")
+            require(known, f"{where}: '{name}' is no obfuscator of train{did_you_mean(name, self.train)}")
 
 
 def load(path: Path) -> Params:
@@ -334,17 +274,6 @@ def parse_params(content: Any, where: str) -> Params:  # noqa: ANN401 - YAML or 
         DdmError: unknown or missing key, wrong type, value out of range; one line.
     """
     return parse(content, Params, where, {ObfuscatorParams: parse_obfuscator})
-
-
-def parse_obfuscator(content: Any, where: str) -> ObfuscatorParams:  # noqa: ANN401 - YAML or JSON decides
-    """Turn one obfuscator's plain settings into the dataclass that its `method` names."""
-    if not isinstance(content, dict) or "method" not in content:
-        raise DdmError(f"{where}: expected a mapping with a key 'method', got {content!r}")
-    method = str(content["method"])
-    if method not in METHODS:
-        raise DdmError(f"{where}: unknown method {method!r}{did_you_mean(method, METHODS)}")
-    params: ObfuscatorParams = parse(content, METHODS[method], where)
-    return params
 
 
 def to_dict(params: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above

@@ -30,9 +30,18 @@ class DecryptingObfuscator(Obfuscator, Protocol):
 
 
 @runtime_checkable
-class KeyedObfuscator(DecryptingObfuscator, Protocol):
-    """A decrypting obfuscator whose strength rests on a 32-byte master key alone (Kerckhoffs)."""
+class RandomisedObfuscator(Obfuscator, Protocol):
+    """An obfuscator whose randomness is secret: drawn from a 32-byte master key and the photo's nonce."""
+
+    def with_key(self, master_key: bytes) -> RandomisedObfuscator:
+        """Return the same method under another master key."""
+        ...
+
+
+@runtime_checkable
+class KeyedObfuscator(RandomisedObfuscator, DecryptingObfuscator, Protocol):
+    """A decrypting obfuscator whose strength rests on the master key alone (Kerckhoffs)."""
 
     def with_key(self, master_key: bytes) -> KeyedObfuscator:
-        """Return the same networks under another master key."""
+        """Return the same method under another master key."""
         ...

@@ -38,19 +38,19 @@ class Description:
     @property
     def keyed(self) -> bool:
         """Whether a master key is needed."""
-        return isinstance(self.params, KeyedDdmParams)
+        return self.params.keyed
 
     @property
     def decrypts(self) -> bool:
         """Whether the receiver can restore the photo."""
-        return isinstance(self.params, DdmParams | KeyedDdmParams)
+        return self.params.decrypts
 
     @property
     def hidden_size(self) -> int:
         """Side in pixels of the obfuscated images; keyed DDM pads photos to whole cells."""
         from ddm_core.obfuscators.keyed_ddm import padded
 
-        return padded(self.image_size) if self.keyed else self.image_size
+        return padded(self.image_size) if isinstance(self.params, KeyedDdmParams) else self.image_size
 
 
 def save_obfuscator(folder: Path, description: Description, networks: nn.Module | None = None) -> None:
