@@ -43,11 +43,16 @@ def collect_pictures(attacks: Path, utility: Path, obfuscators: Iterable[str]) -
     for name in obfuscators:
         places: dict[str | None, Path] = {None: utility / name / PICTURES}
         places |= {attacker: attacks / name / attacker / PICTURES for attacker in ATTACKERS}
-        pictures += [_read_picture(path, name, who) for who, path in places.items() if path.exists()]
+        pictures += [read_picture(path, name, who) for who, path in places.items() if path.exists()]
     return pictures
 
 
-def _read_picture(path: Path, obfuscator: str, attacker: str | None) -> Picture:
+def read_picture(path: Path, obfuscator: str, attacker: str | None) -> Picture:
+    """Read one PNG picture, ready to be inlined.
+
+    Raises:
+        DdmError: the file is not a PNG picture.
+    """
     content = path.read_bytes()
     if not content.startswith(PNG_SIGNATURE) or len(content) < 24:
         raise DdmError(f"{path}: not a PNG picture; delete it and measure again (dvc repro)")
