@@ -150,12 +150,16 @@ class RecognitionNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [batch, identities]."""
+        logits: Tensor = self.classify(self.dropout(self.embed(images)))
+        return logits
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the features that the last layer decides by [batch, 64 width]."""
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         deviation = images.std(dim=(1, 2, 3), keepdim=True)
         standard = pad_to_multiple((images - mean) / (deviation + 1e-3), 2)
-        features = self.pool(self.features(F.pixel_unshuffle(standard, 2))).flatten(1)
-        logits: Tensor = self.classify(self.dropout(features))
-        return logits
+        features: Tensor = self.pool(self.features(F.pixel_unshuffle(standard, 2))).flatten(1)
+        return features
 
 
 class InversionNetwork(nn.Module):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ddm_core.attack_params import AttackParams
 from ddm_core.channel_names import LAB_CHANNELS
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.fetch_params import FetchParams
@@ -55,10 +56,6 @@ __all__ = [  # what this module offers, wherever it is defined
     "read_yaml",
     "to_dict",
 ]
-
-
-ARCHITECTURES = ("cnn", "resnet_arcface")
-"""The recognisers that attackers train."""
 
 
 @dataclass(frozen=True)
@@ -106,43 +103,6 @@ class RecogniseParams:
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "learning_rate", "threads")
-
-
-@dataclass(frozen=True)
-class AttackParams:
-    """Training of the adaptive attackers and the size of their test.
-
-    Recognisers of every one of `architectures` are trained and the one that does best on the attacker's own
-    validation photos, `validation_fraction` of its training photos in [0, 1), is reported. Training stops
-    early after `patience_epochs` epochs without gain on them (0: never). `stronger_augmentation` varies the
-    training photos more.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    inversion_steps: int
-    inversion_learning_rate: float
-    encryptions_per_photo: int
-    threads: int
-    seed: int
-    architectures: tuple[str, ...] = ("cnn",)
-    validation_fraction: float = 0.0
-    patience_epochs: int = 0
-    stronger_augmentation: bool = False
-
-    def __post_init__(self) -> None:
-        require_positive(self, "epochs", "batch_size", "learning_rate", "inversion_steps")
-        require_positive(self, "inversion_learning_rate", "encryptions_per_photo", "threads")
-        require(len(self.architectures) > 0, "architectures is empty; name at least one, for example cnn")
-        for name in self.architectures:
-            known = name in ARCHITECTURES
-            require(known, f"architectures: unknown '{name}'{did_you_mean(name, ARCHITECTURES)}")
-        require(
-            0 <= self.validation_fraction < 1,
-            f"validation_fraction is {self.validation_fraction}; it must lie in [0, 1)",
-        )
-        require(self.patience_epochs >= 0, f"patience_epochs is {self.patience_epochs}; 0 or more")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 ATTACKERS = ("clean", "retrained", "inversion", "wrong_key")
 """The attackers that every obfuscator faces and that count in the worst case."""
+LAB_ATTACKERS = ("verification", "pretrained", "transfer", "averaging", "known_plaintext", "learning_curve")
+"""Further attackers, which the benchmark adds."""
 CONTROLS = ("nonce_reuse",)
 """Attackers that show the price of a forbidden misuse; they do not count in the worst case."""
 CHANNELS = ("png", "jpeg95", "jpeg85", "jpeg75", "jpeg50", "resize75", "resize50")
@@ -25,11 +27,51 @@ TIMING = "timing.json"
 
 
 @dataclass(frozen=True)
+class VerificationFigures:
+    """Same person or not, told for `pairs` pairs of pictures; fractions throughout.
+
+    `accuracy` is the mean over folds (threshold chosen on the other folds) and `accuracy_deviation` their
+    standard deviation. `auc_ci95` is the interval of the area under the ROC curve; `eer` is the rate where
+    false accepts equal false rejects; `tar_at_far_*` is the true accept rate at that false accept rate.
+    """
+
+    accuracy: float
+    accuracy_deviation: float
+    auc: float
+    auc_ci95: tuple[float, ...]
+    eer: float
+    tar_at_far_1e2: float
+    tar_at_far_1e3: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The attacker's accuracy after less data or less training.
+
+    `photos_per_person` are the labelled photos it had of each person (the most, where people differ),
+    `epochs` its passes over them, `images_seen` the obfuscated images that it was trained on in all.
+    """
+
+    photos_per_person: int
+    epochs: int
+    images_seen: int
+    top1: float
+    ci95: tuple[float, ...]
+    n: int
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """One cell: one attacker against one obfuscator.
 
-    Accuracies are fractions; `ci95` is the Wilson interval of `top1` over `n` test encryptions.
-    `psnr_db` and `ssim` speak of the attacker's reconstruction, where it makes one (inversion, wrong_key).
+    Accuracies are fractions; `ci95` is the Wilson interval of `top1` over `n` test encryptions, `chance` is
+    one over the number of people. An attacker that only verifies has `verification` instead, by the kind of
+    pair: "obfuscated" (both obfuscated) and "linkage" (obfuscated against clean).
+    `psnr_db` and `ssim` speak of the attacker's reconstruction, where it makes one (inversion, wrong_key);
+    so does `identity_similarity`, the mean cosine in [-1, 1] between the clean recogniser's embeddings of
+    reconstruction and photo. `architecture` is the recogniser that did best on the attacker's own validation
+    photos. `curve` is what the learning_curve attacker measured.
     A cell that makes no sense (no decryption to try) has `applicable` false and says why in `reason`.
     `weights_sha256` is the digest of the very weights that were attacked.
     `counts_for_gate` is false for controls that show what a forbidden misuse would cost (nonce_reuse).
@@ -47,6 +89,12 @@ class AttackResult:
     ssim: float | None = None
     weights_sha256: str | None = None
     seconds: float = 0.0
+    top5: float | None = None
+    chance: float | None = None
+    identity_similarity: float | None = None
+    architecture: str | None = None
+    verification: dict[str, VerificationFigures] | None = None
+    curve: tuple[CurvePoint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound
 from ddm_core.errors import DdmError
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
-from ddm_core.params import OptimisationParams
+from ddm_core.obfuscator_params import OptimisationParams
 from ddm_core.seeding import torch_generator
 
 OBSERVE_EVERY = 25  # steps between two observations

@@ -24,7 +24,7 @@ def inversion(target: Target) -> Outcome:
     network = train_inversion(target)
     rebuilt = crop_like(invert(network, encrypted.hidden, target.device), encrypted.originals)
     return Outcome(
-        predictions=target.recogniser.recognise(rebuilt),
+        ranking=target.recogniser.rank(rebuilt),
         labels=encrypted.labels,
         reconstructions=rebuilt,
         originals=encrypted.originals,

@@ -25,8 +25,8 @@ def nonce_reuse(target: Target) -> Outcome:
     """Train and try the retrained attacker on photos that all share one keystream of the victim's."""
     assert isinstance(target.victim, KeyedDdm)  # the stage leaves the others out
     nonces = nonce_stream(target.params.seed, f"{target.name}/nonce_reuse", NONCES)
-    predictions = [_attack_one_nonce(target, target.victim, nonce) for nonce in nonces]
-    return Outcome(torch.cat(predictions), target.test.labels.repeat(NONCES))
+    rankings = [_attack_one_nonce(target, target.victim, nonce) for nonce in nonces]
+    return Outcome(target.test.labels.repeat(NONCES), torch.cat(rankings))
 
 
 def _attack_one_nonce(target: Target, victim: KeyedDdm, nonce: bytes) -> Tensor:
@@ -48,4 +48,4 @@ def _attack_one_nonce(target: Target, victim: KeyedDdm, nonce: bytes) -> Tensor:
         target.device,
         obfuscate,
     )
-    return recogniser.recognise(obfuscate(as_float(target.test.images).to(target.device)))
+    return recogniser.rank(obfuscate(as_float(target.test.images).to(target.device)))

@@ -6,7 +6,8 @@ own; never the victim's master key. Test photos are disjoint from everything it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from ddm_core.evaluation import Encrypted, encrypt_photos
 from ddm_core.obfuscators.protocol import Obfuscator
 from ddm_core.params import AttackParams
+from ddm_core.results import CurvePoint, VerificationFigures
 
 if TYPE_CHECKING:
     from ddm_core.attacks.recognition import Recogniser
@@ -26,6 +28,7 @@ class Target:
 
     `victim` holds the victim's key where there is one; `attacker` is the same obfuscator under a key of the
     attacker's own, for making training data. Keyless obfuscators are one and the same object.
+    `others` are obfuscators of the same method with other settings, by name, under the attacker's key.
     """
 
     name: str
@@ -36,21 +39,33 @@ class Target:
     recogniser: Recogniser
     params: AttackParams
     device: str
+    others: Mapping[str, Obfuscator] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the attacker reached: predicted identities [n] against the true ones [n].
+    """What the attacker reached: identities, likeliest first (int64 [n, up to 5]), against the true ones [n].
 
+    Both are None for an attacker that only tells whether two pictures show one person (`verification`).
     `reconstructions` [n, c, h, w] against `originals`, where the attacker rebuilds photos; `hidden` are the
-    obfuscated photos it worked from.
+    obfuscated photos it worked from. `architecture` names the network that won on the attacker's validation
+    photos.
     """
 
-    predictions: Tensor
-    labels: Tensor
+    labels: Tensor | None = None
+    ranking: Tensor | None = None
     reconstructions: Tensor | None = None
     originals: Tensor | None = None
     hidden: Tensor | None = None
+    verification: dict[str, VerificationFigures] | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    architecture: str | None = None
+
+    @property
+    def predictions(self) -> Tensor:
+        """The likeliest identity of each picture [n]."""
+        assert self.ranking is not None  # an attacker that only verifies names nobody
+        return self.ranking[:, 0]
 
 
 def encrypt_test_photos(target: Target, purpose: str) -> Encrypted:

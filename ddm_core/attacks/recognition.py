@@ -23,6 +23,8 @@ from ddm_core.networks import RecognitionNetwork, place
 from ddm_core.seeding import torch_generator
 from ddm_core.training import augment, rate_factor
 
+RANKS = 5  # top-5 is the widest figure that anyone reports
+
 Obfuscate = Callable[[Tensor], Tensor]
 
 
@@ -57,13 +59,25 @@ class Recogniser:
     network: RecognitionNetwork
     device: str
 
-    @torch.no_grad()
     def recognise(self, images: Tensor) -> Tensor:
         """Return the most likely identity of each image [n, c, h, w] in [0, 1], int64 [n]."""
-        named = [
-            self.network(images[part].to(self.device)).argmax(1).cpu() for part in in_chunks(len(images))
+        return self.rank(images)[:, 0]
+
+    @torch.no_grad()
+    def rank(self, images: Tensor) -> Tensor:
+        """Return the five most likely identities (all, where there are fewer), int64 [n, up to 5]."""
+        ranked = [
+            # stable: equal scores rank by identity, on every machine alike
+            self.network(images[part].to(self.device)).sort(descending=True, stable=True)[1][:, :RANKS].cpu()
+            for part in in_chunks(len(images))
         ]
-        return torch.cat(named)
+        return torch.cat(ranked)
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """Return what the network knows of each face as a vector of length one [n, d]."""
+        embedded = [self.network.embed(images[part].to(self.device)).cpu() for part in in_chunks(len(images))]
+        return F.normalize(torch.cat(embedded).float())
 
 
 def train_recogniser(  # noqa: PLR0917 - one line a thing that it trains on
@@ -114,7 +128,7 @@ def fresh_encryptions(target: Target, purpose: str, count: int) -> Obfuscate:
 def clean(target: Target) -> Outcome:
     """Try the recogniser that knows only clean photos on the obfuscated test photos."""
     encrypted = encrypt_test_photos(target, "clean")
-    return Outcome(target.recogniser.recognise(encrypted.hidden), encrypted.labels)
+    return Outcome(encrypted.labels, target.recogniser.rank(encrypted.hidden))
 
 
 def retrained(target: Target) -> Outcome:
@@ -129,4 +143,4 @@ def retrained(target: Target) -> Outcome:
         target.device,
         fresh_encryptions(target, "retrained", target.params.epochs * len(target.train.images)),
     )
-    return Outcome(recogniser.recognise(encrypted.hidden), encrypted.labels)
+    return Outcome(encrypted.labels, recogniser.rank(encrypted.hidden))

@@ -20,7 +20,7 @@ def wrong_key(target: Target) -> Outcome:
     encrypted = encrypt_test_photos(target, "wrong_key")
     decrypted = decrypt_photos(other, encrypted.hidden, encrypted.nonces, target.device)
     return Outcome(
-        predictions=target.recogniser.recognise(decrypted),
+        ranking=target.recogniser.rank(decrypted),
         labels=encrypted.labels,
         reconstructions=decrypted,
         originals=encrypted.originals,

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.files import atomic_directory, write_bytes
 from ddm_core.obfuscators.store import describe, load_obfuscator
 from ddm_core.params import AttackParams
-from ddm_core.results import ATTACKERS, CONTROLS, PICTURES, RESULT, AttackResult, write_result
+from ddm_core.results import (
+    ATTACKERS,
+    CONTROLS,
+    LAB_ATTACKERS,
+    PICTURES,
+    RESULT,
+    AttackResult,
+    write_result,
+)
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ddm_core.attacks.protocol import Outcome, Target
+    from ddm_core.attacks.recognition import Recogniser
+
+NEEDS_KEY = {
+    "nonce_reuse": "no nonce to reuse",
+    "averaging": "one obfuscation of a photo only, so there is nothing to average",
+    "known_plaintext": "no secret to learn from known photos",
+}
+KNOWN = ATTACKERS + LAB_ATTACKERS + CONTROLS
 
 
 def run(
@@ -24,80 +43,56 @@ def run(
     model: Path,
     recogniser: Path,
     result: Path,
+    others: Sequence[Path] = (),
 ) -> AttackResult:
     """Attack the obfuscator in the folder `model`; write the folder `result` at once.
 
     It gets result.json, and where the attack applies confusion.json and perhaps pictures.png.
-    The obfuscator's name is the folder's name.
+    The obfuscator's name is the folder's name. `others` are folders of further obfuscators, for the attacker
+    that trains on one setting of a method and tries another (transfer).
 
     Raises:
         DdmError: unknown attacker, missing or damaged inputs.
     """
-    if attacker not in ATTACKERS + CONTROLS:
-        raise DdmError(f"unknown attacker '{attacker}'{did_you_mean(attacker, ATTACKERS + CONTROLS)}")
+    if attacker not in KNOWN:
+        raise DdmError(f"unknown attacker '{attacker}'{did_you_mean(attacker, KNOWN)}")
     started = time.perf_counter()
-    reason = _why_not(attacker, model)
+    siblings = _same_method(model, others)
+    reason = _why_not(attacker, model, siblings)
     with atomic_directory(result) as folder:
         if reason:
             measured = AttackResult(model.name, attacker, applicable=False, reason=reason)
         else:
-            measured = _attack(params, attacker, prepared, model, recogniser, folder, started)
+            from ddm_core.seeding import make_deterministic
+
+            make_deterministic(params.seed, f"attack/{model.name}/{attacker}", params.threads)
+            target = _target(params, prepared, model, recogniser, siblings)
+            measured = _attack(params, attacker, target, model, folder, started)
         write_result(folder / RESULT, measured)
     return measured
 
 
-def _why_not(attacker: str, model: Path) -> str | None:
-    """Answer from the description alone: a cell that makes no sense costs no torch import."""
+def _same_method(model: Path, others: Sequence[Path]) -> list[Path]:
+    method = describe(model).params.method
+    return [other for other in others if other.name != model.name and describe(other).params.method == method]
+
+
+def _why_not(attacker: str, model: Path, siblings: Sequence[Path]) -> str | None:
+    """Answer from the descriptions alone: a cell that makes no sense costs no torch import."""
     description = describe(model)
+    method = description.params.method
     if attacker == "wrong_key" and not description.decrypts:
-        return f"{description.params.method} has no decryption to try"
-    if attacker == "nonce_reuse" and not description.keyed:
-        return f"{description.params.method} has no nonce to reuse"
+        return f"{method} has no decryption to try"
+    if attacker in NEEDS_KEY and not description.keyed:
+        return f"{method} has {NEEDS_KEY[attacker]}"
+    if attacker == "transfer" and not siblings:
+        return f"{method} has no other setting to learn from"
     return None
 
 
-def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
-    params: AttackParams,
-    attacker: str,
-    prepared: Path,
-    model: Path,
-    recogniser: Path,
-    folder: Path,
-    started: float,
-) -> AttackResult:
-    from ddm_core.attacks.attackers import ATTACK
-    from ddm_core.checkpoints import weights_digest
-    from ddm_core.confusion import write_confusion
-    from ddm_core.metrics import psnr_db, ssim, wilson_interval
-    from ddm_core.seeding import make_deterministic
-
-    make_deterministic(params.seed, f"attack/{model.name}/{attacker}", params.threads)
-    target = _target(params, prepared, model, recogniser)
-    outcome = ATTACK[attacker](target)
-    labels, predictions = outcome.labels.tolist(), outcome.predictions.tolist()
-    write_confusion(folder, target.test.identities, labels, predictions)
-    right, n = int((outcome.predictions == outcome.labels).sum()), len(outcome.labels)
-    psnr = similarity = None
-    if outcome.reconstructions is not None and outcome.originals is not None:
-        psnr = float(psnr_db(outcome.reconstructions, outcome.originals).mean())
-        similarity = float(ssim(outcome.reconstructions, outcome.originals).mean())
-        write_bytes(folder / PICTURES, _pictures(outcome, len(target.test.images)))
-    return AttackResult(
-        obfuscator=model.name,
-        attacker=attacker,
-        applicable=True,
-        counts_for_gate=attacker not in CONTROLS,
-        top1=right / n,
-        ci95=wilson_interval(right, n),
-        n=n,
-        psnr_db=psnr,
-        ssim=similarity,
-        weights_sha256=weights_digest(model),
-        seconds=round(time.perf_counter() - started, 1),
-    )
-
-
-def _target(params: AttackParams, prepared: Path, model: Path, recogniser: Path) -> Target:
+def _target(
+    params: AttackParams, prepared: Path, model: Path, recogniser: Path, siblings: Sequence[Path]
+) -> Target:
     from ddm_core.attacks.protocol import Target
     from ddm_core.data.shards import load_photos
     from ddm_core.evaluation import evaluation_key
@@ -105,20 +100,77 @@ def _target(params: AttackParams, prepared: Path, model: Path, recogniser: Path)
     from ddm_core.training import device
 
     where = device()
-    victim, attacker = (
-        load_obfuscator(model, master_key=evaluation_key(params.seed, owner), device=where)
-        for owner in ("victim", "attacker")
-    )
+    victim, attacker = (evaluation_key(params.seed, owner) for owner in ("victim", "attacker"))
     return Target(
         name=model.name,
-        victim=victim,
-        attacker=attacker,
+        victim=load_obfuscator(model, master_key=victim, device=where),
+        attacker=load_obfuscator(model, master_key=attacker, device=where),
         train=load_photos(prepared, split="train"),
         test=load_photos(prepared, split="test"),
         recogniser=load_recogniser(recogniser, where),
         params=params,
         device=where,
+        others={other.name: load_obfuscator(other, master_key=attacker, device=where) for other in siblings},
     )
+
+
+def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
+    params: AttackParams, attacker: str, target: Target, model: Path, folder: Path, started: float
+) -> AttackResult:
+    from ddm_core.attacks.attackers import ATTACK
+    from ddm_core.checkpoints import weights_digest
+
+    outcome = ATTACK[attacker](target)
+    return AttackResult(
+        obfuscator=model.name,
+        attacker=attacker,
+        applicable=True,
+        counts_for_gate=attacker not in CONTROLS,
+        weights_sha256=weights_digest(model),
+        architecture=outcome.architecture,
+        verification=outcome.verification,
+        curve=outcome.curve,
+        **_recognition_figures(outcome, target, folder),
+        **_reconstruction_figures(outcome, target, folder),
+        seconds=round(time.perf_counter() - started, 1),
+    )
+
+
+def _recognition_figures(outcome: Outcome, target: Target, folder: Path) -> dict[str, Any]:
+    if outcome.ranking is None or outcome.labels is None:
+        return {}
+    from ddm_core.confusion import write_confusion
+    from ddm_core.metrics import wilson_interval
+
+    write_confusion(folder, target.test.identities, outcome.labels.tolist(), outcome.predictions.tolist())
+    hits = outcome.ranking == outcome.labels[:, None]
+    right, n = int(hits[:, 0].sum()), len(outcome.labels)
+    return {
+        "top1": right / n,
+        "ci95": wilson_interval(right, n),
+        "n": n,
+        "top5": int(hits.any(1).sum()) / n,
+        "chance": 1 / len(target.test.identities),
+    }
+
+
+def _reconstruction_figures(outcome: Outcome, target: Target, folder: Path) -> dict[str, Any]:
+    if outcome.reconstructions is None or outcome.originals is None:
+        return {}
+    from ddm_core.metrics import psnr_db, ssim
+
+    write_bytes(folder / PICTURES, _pictures(outcome, len(target.test.images)))
+    return {
+        "psnr_db": float(psnr_db(outcome.reconstructions, outcome.originals).mean()),
+        "ssim": float(ssim(outcome.reconstructions, outcome.originals).mean()),
+        "identity_similarity": _identity_similarity(
+            target.recogniser, outcome.reconstructions, outcome.originals
+        ),
+    }
+
+
+def _identity_similarity(judge: Recogniser, rebuilt: Tensor, originals: Tensor) -> float:
+    return float((judge.embed(rebuilt) * judge.embed(originals)).sum(1).mean())
 
 
 def _pictures(outcome: Outcome, photos: int) -> bytes:
