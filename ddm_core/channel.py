@@ -1,13 +1,13 @@
-"""What happens to a photo on its way: 8-bit storage, JPEG, resizing. Exact (Pillow) and differentiable.
+"""What happens to a photo on its way, differentiable: 8-bit storage, JPEG, resizing.
 
-Images are float tensors [batch, channels, height, width] in [0, 1].
+Images are float tensors [batch, channels, height, width] in [0, 1]. What real software makes of them is in
+`ddm_core.exact_channels`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Literal
 
 import numpy
@@ -174,36 +174,3 @@ def to_uint8(images: Tensor) -> numpy.ndarray:
 def to_pillow(array: numpy.ndarray) -> Image.Image:
     """Return one uint8 [h, w, c] image (c 1 or 3) as a Pillow image."""
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
-
-
-def _apply(change: Callable[[Image.Image], Image.Image], images: Tensor) -> Tensor:
-    changed = numpy.stack([numpy.array(change(to_pillow(array))) for array in to_uint8(images)])
-    return torch.from_numpy(changed.reshape(*changed.shape[:3], -1)).permute(0, 3, 1, 2) / 255.0
-
-
-def _png(image: Image.Image) -> Image.Image:
-    return image  # PNG keeps 8-bit pixels as they are
-
-
-def _jpeg(quality: int, subsampling: Subsampling, image: Image.Image) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-    return Image.open(buffer)
-
-
-def real_jpeg(images: Tensor, quality: int, subsampling: Subsampling = "4:2:0") -> Tensor:
-    """Return what Pillow (libjpeg) makes of each image, without a gradient."""
-    return _apply(partial(_jpeg, quality, subsampling), images)
-
-
-def _resize(percent: int, image: Image.Image) -> Image.Image:
-    small = max(1, round(image.width * percent / 100)), max(1, round(image.height * percent / 100))
-    return image.resize(small, Image.Resampling.BICUBIC).resize(image.size, Image.Resampling.BICUBIC)
-
-
-CHANNELS: dict[str, Callable[[Tensor], Tensor]] = {
-    "png": partial(_apply, _png),
-    **{f"jpeg{quality}": partial(real_jpeg, quality=quality) for quality in (95, 85, 75, 50)},
-    **{f"resize{percent}": partial(_apply, partial(_resize, percent)) for percent in (75, 50)},
-}
-"""Name -> exact channel: 8-bit PNG, JPEG at a quality (4:2:0), bicubic to a percentage and back."""

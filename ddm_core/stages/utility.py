@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddm_core.channel_names import distinct_channels
+from ddm_core.errors import DdmError
 from ddm_core.files import atomic_directory, write_bytes
 from ddm_core.obfuscators.store import describe, load_obfuscator
 from ddm_core.params import UtilityParams
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from ddm_core.evaluation import Encrypted
     from ddm_core.obfuscators.protocol import Obfuscator
 
+PICTURED = {"jpeg75": "after JPEG 75", "resize50": "after half-size", "photo_site": "after photo site"}
+"""The channels whose outcome is a row of the pictures, with the row's label."""
+
 
 def run(
     params: UtilityParams, *, prepared: Path, model: Path, recogniser: Path, result: Path
@@ -29,12 +34,13 @@ def run(
     """Measure the obfuscator in the folder `model`; write `result`/result.json and pictures.png, at once.
 
     Raises:
-        DdmError: missing or damaged inputs.
+        DdmError: missing or damaged inputs, or no channel that makes sense for these photos.
     """
-    from ddm_core.channel import CHANNELS
     from ddm_core.checkpoints import weights_digest
     from ddm_core.data.shards import load_photos
     from ddm_core.evaluation import encrypt_photos, evaluation_key
+    from ddm_core.exact_channels import EXACT_CHANNELS
+    from ddm_core.grids import example_columns
     from ddm_core.seeding import make_deterministic
     from ddm_core.stages.recognise import load_recogniser
     from ddm_core.training import device
@@ -47,21 +53,30 @@ def run(
     test = load_photos(prepared, split="test")
     purpose = f"{model.name}/utility"
     encrypted = encrypt_photos(obfuscator, test, params.encryptions_per_photo, params.seed, purpose, where)
-    received = {
-        name: _decrypt(obfuscator, channel(encrypted.hidden), encrypted.nonces, where)
-        for name, channel in CHANNELS.items()
-    }
+    channels, shown = {}, {}
+    for name in _channels_for(encrypted.hidden, params):
+        received = _decrypt(obfuscator, EXACT_CHANNELS[name](encrypted.hidden), encrypted.nonces, where)
+        channels[name] = _measure(received, encrypted, judge)
+        shown[name] = received[example_columns(encrypted.photos)].clone()  # the rest may be large
     measured = UtilityResult(
         obfuscator=model.name,
         decrypts=describe(model).decrypts,
-        channels={name: _measure(images, encrypted, judge) for name, images in received.items()},
+        channels=channels,
         weights_sha256=weights_digest(model),
         seconds=round(time.perf_counter() - started, 1),
     )
     with atomic_directory(result) as folder:
         write_result(folder / RESULT, measured)
-        write_bytes(folder / PICTURES, _pictures(params, obfuscator, encrypted, received, where))
+        write_bytes(folder / PICTURES, _pictures(params, obfuscator, encrypted, shown, where))
     return measured
+
+
+def _channels_for(hidden: Tensor, params: UtilityParams) -> tuple[str, ...]:
+    channels = distinct_channels(params.channels, hidden.shape[1])
+    if not channels:
+        listed = ", ".join(params.channels)
+        raise DdmError(f"utility: channels: grey photos have no chroma for {listed} to keep; add jpeg75")
+    return channels
 
 
 def _decrypt(obfuscator: Obfuscator, images: Tensor, nonces: Sequence[bytes], where: str) -> Tensor:
@@ -97,12 +112,14 @@ def _pictures(
     from ddm_core.grids import example_columns, labelled_grid
     from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
 
-    rows = {"photo x": encrypted.originals, "obfuscated x_e": encrypted.hidden}
-    if isinstance(obfuscator, DecryptingObfuscator):
+    columns = example_columns(encrypted.photos)
+    rows = {"photo x": encrypted.originals[columns], "obfuscated x_e": encrypted.hidden[columns]}
+    decrypts = isinstance(obfuscator, DecryptingObfuscator)
+    if decrypts and "png" in received:
         rows["decrypted"] = received["png"]
     if isinstance(obfuscator, KeyedObfuscator):
         wrong = obfuscator.with_key(evaluation_key(params.seed, "wrong"))
-        rows["wrong key"] = _decrypt(wrong, encrypted.hidden, encrypted.nonces, where)
-    if isinstance(obfuscator, DecryptingObfuscator):
-        rows |= {"after JPEG 75": received["jpeg75"], "after half-size": received["resize50"]}
-    return labelled_grid({label: images[example_columns(encrypted.photos)] for label, images in rows.items()})
+        rows["wrong key"] = _decrypt(wrong, encrypted.hidden, encrypted.nonces, where)[columns]
+    if decrypts:
+        rows |= {label: received[name] for name, label in PICTURED.items() if name in received}
+    return labelled_grid(rows)
