@@ -13,6 +13,12 @@ ATTACKER_LABELS = {
     "retrained": "retrained",
     "inversion": "inversion",
     "wrong_key": "wrong key",
+    "verification": "verification",
+    "pretrained": "pretrained",
+    "transfer": "transfer",
+    "averaging": "averaging",
+    "known_plaintext": "known plaintext",
+    "learning_curve": "learning curve",
     "nonce_reuse": "nonce reuse",
 }
 
@@ -25,6 +31,16 @@ ATTACKER_NOTES = {
     "The recogniser then looks at what it draws.",
     "wrong_key": "Decrypts with a key of the attacker's own choosing, then runs the recogniser. "
     "A method without a key is simply decrypted.",
+    "verification": "Names nobody: told two pictures, says whether both show the same person, "
+    "with both obfuscated and with one of them clean (linkage).",
+    "pretrained": "A face embedding that others trained on many more people, compared with clean photos of "
+    "everybody. It counts only where it recognises clean photos.",
+    "transfer": "A recogniser trained on the same method with other settings.",
+    "averaging": "Sees the same photo encrypted several times under fresh nonces, and averages.",
+    "known_plaintext": "Holds many photos with their encryptions under the very key that is attacked, "
+    "and predicts the rest.",
+    "learning_curve": "The retrained attacker with fewer labelled photos and with less training, "
+    "to see whether more of either would help.",
     "nonce_reuse": "A deliberate misuse: every photo encrypted under one and the same nonce, "
     "then the retrained attacker.",
 }
@@ -35,24 +51,52 @@ CHANNEL_LABELS = {
     "jpeg85": "JPEG 85",
     "jpeg75": "JPEG 75",
     "jpeg50": "JPEG 50",
+    "jpeg30": "JPEG 30",
+    "jpeg95_444": "JPEG 95, 4:4:4",
+    "jpeg85_444": "JPEG 85, 4:4:4",
+    "jpeg75_444": "JPEG 75, 4:4:4",
+    "jpeg50_444": "JPEG 50, 4:4:4",
+    "jpeg30_444": "JPEG 30, 4:4:4",
+    "webp": "WebP",
     "resize75": "¾ size",
     "resize50": "half size",
+    "resize25": "¼ size",
+    "crop_pad": "crop and pad",
+    "photo_site": "photo site",
+}
+
+OBFUSCATOR_NOTES = {
+    "none": "The photo as it is. Shows how strong the attackers are.",
+    "mosaic": "Every square of {block} × {block} pixels becomes its mean.",  # noqa: RUF001
+    "blur": "Gaussian blur with a kernel of {kernel} pixels.",
+    "p3": "The public part of P3: JPEG without its DC terms, coefficients clipped at {threshold}.",
+    "pixel_permutation": "All pixels in another order, the same for every photo.",
+    "block_permutation": "The pixels of every {block} × {block} square in another order, "  # noqa: RUF001
+    "the same everywhere.",
+    "learnable_encryption": "Learnable image encryption on {block} × {block} squares "  # noqa: RUF001
+    "with one fixed key.",
+    "block_scrambling": "Squares of {block} × {block} pixels shuffled, turned, flipped and "  # noqa: RUF001
+    "negated, with a fresh key a photo.",
+    "xor_cipher": "Every byte XORed with a keystream.",
+    "addmod_cipher": "A keystream added to every byte, modulo 256.",
+    "dp_pix": "Means of {block} × {block} squares with Laplace noise at ε {epsilon}.",  # noqa: RUF001
+    "dp_blur": "Means of {block} × {block} squares with Laplace noise at ε {epsilon}, "  # noqa: RUF001
+    "then a blur.",
+    "k_same": "The average of a group of at least {k} people.",
+    "external": "Code of others: {uri}.",
+    "ddm": "The paper's DDM, without a key. No protection against adaptive attackers.",
+    "keyed_ddm": "DDM with a secret key: for every photo the hidden code is rotated at random.",
 }
 
 
 def describe_obfuscator(settings: dict[str, Any]) -> str:
-    """Return one line that says what an obfuscator does; `settings` is its entry of params.train."""
-    notes = {
-        "none": "The photo as it is. Shows how strong the attackers are.",
-        "mosaic": "Every square of {block} × {block} pixels becomes its mean.",  # noqa: RUF001
-        "blur": "Gaussian blur with a kernel of {kernel} pixels.",
-        "p3": "The public part of P3: JPEG without its DC terms, coefficients clipped at {threshold}.",
-        "ddm": "The paper's DDM, without a key. No protection against adaptive attackers.",
-        "keyed_ddm": "DDM with a secret key: for every photo the hidden code is rotated at random.",
-    }
+    """Return one line that says what an obfuscator does; `settings` is its entry of params.train.
+
+    A method without a note of its own is described by its name.
+    """
     if is_discrepancy_control(settings):
         return "A control: DDM trained without its discriminator (λ = 0)."
-    return notes[settings["method"]].format_map(settings)
+    return OBFUSCATOR_NOTES.get(settings["method"], "{method}").format_map(settings)
 
 
 def is_discrepancy_control(settings: dict[str, Any]) -> bool:
