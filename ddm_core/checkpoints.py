@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,14 @@ WEIGHTS = "weights.safetensors"
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write a network's state as safetensors, atomically; the same weights give the same bytes."""
+    save_tensors(network.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write named tensors as safetensors, atomically; the same tensors give the same bytes."""
     from safetensors.torch import save
 
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(state))
 
 
@@ -29,20 +35,29 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         DdmError: missing or damaged file, or weights of another architecture.
     """
+    try:
+        network.load_state_dict(load_tensors(path))
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise DdmError(f"{path}: weights do not fit the configuration beside them ({first})") from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the named tensors of a safetensors file.
+
+    Raises:
+        DdmError: missing or damaged file.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        state: dict[str, Tensor] = load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError:
         raise DdmError(f"{path}: not found; train the model first (dvc repro)") from None
     except SafetensorError as error:
         raise DdmError(f"{path}: damaged weights ({error}); train the model again") from None
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise DdmError(f"{path}: weights do not fit the configuration beside them ({first})") from None
+    return tensors
 
 
 def weights_digest(folder: Path) -> str:

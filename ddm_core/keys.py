@@ -100,6 +100,22 @@ def check_nonce_tag(key: bytes, nonce: bytes, tag: bytes) -> None:
         )
 
 
+def keystream(key: bytes, nonces: Sequence[bytes], length: int, purpose: str) -> numpy.ndarray:
+    """Return `length` pseudo-random bytes a nonce: uint8 [len(nonces), length].
+
+    `purpose` names the method that asks: under one key and nonce each method has a stream of its own.
+
+    Raises:
+        DdmError: a key or nonce of the wrong length.
+    """
+    import numpy
+
+    _check_key(key, "the master key")
+    info = _KEYSTREAM_INFO + b"/" + purpose.encode()
+    stream = bytearray(b"".join(_keystream(key, nonce, length, info) for nonce in nonces))
+    return numpy.frombuffer(stream, dtype=numpy.uint8).reshape(len(nonces), length)
+
+
 def haar_quaternions(
     key: bytes, nonces: Sequence[bytes], quaternions: int, height: int, width: int
 ) -> Tensor:
@@ -120,7 +136,7 @@ def haar_quaternions(
     return torch.from_numpy(gaussians / numpy.linalg.norm(gaussians, axis=2, keepdims=True)).float()
 
 
-def _keystream(key: bytes, nonce: bytes, length: int) -> bytes:
+def _keystream(key: bytes, nonce: bytes, length: int, info: bytes = _KEYSTREAM_INFO) -> bytes:
     from cryptography.hazmat.primitives.ciphers import Cipher
     from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -128,7 +144,7 @@ def _keystream(key: bytes, nonce: bytes, length: int) -> bytes:
 
     if len(nonce) != NONCE_BYTES:
         raise DdmError(f"a nonce has {len(nonce)} bytes; it must have {NONCE_BYTES}")
-    subkey = HKDF(SHA256(), KEY_BYTES, salt=nonce, info=_KEYSTREAM_INFO).derive(key)
+    subkey = HKDF(SHA256(), KEY_BYTES, salt=nonce, info=info).derive(key)
     # The subkey is used for this one photo, so ChaCha20's own counter and nonce may start at zero.
     return Cipher(ChaCha20(subkey, bytes(16)), mode=None).encryptor().update(bytes(length))
 

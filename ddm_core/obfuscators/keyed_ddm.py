@@ -26,6 +26,7 @@ from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resi
 from ddm_core.errors import DdmError
 from ddm_core.keys import haar_quaternions
 from ddm_core.networks import PatchNetwork, crop_like, pad_to_multiple
+from ddm_core.obfuscators.protocol import check_one_nonce_an_image
 from ddm_core.obfuscators.transform_code import PATCH, transform_code
 from ddm_core.params import KeyedDdmParams
 
@@ -143,7 +144,7 @@ class KeyedDdm:
             DdmError: a nonce that this key has been used with before, not one nonce an image, or photos of a
                 size that decryption could not restore.
         """
-        _one_nonce_an_image(images, nonces)
+        check_one_nonce_an_image(images, nonces)
         self._check_restorable(images)
         repeated = len(set(nonces)) < len(nonces) or not self._used.isdisjoint(nonces)
         if repeated:
@@ -158,7 +159,7 @@ class KeyedDdm:
         Raises:
             DdmError: not one nonce an image, or sides that no x_e has.
         """
-        _one_nonce_an_image(images, nonces)
+        check_one_nonce_an_image(images, nonces)
         height, width = images.shape[-2:]
         if height % PATCH or width % PATCH:
             raise DdmError(
@@ -190,9 +191,3 @@ class KeyedDdm:
 
     def _rotation(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
         return haar_quaternions(self.master_key, nonces, *self.networks.grid(images)).to(images.device)
-
-
-def _one_nonce_an_image(images: Tensor, nonces: Sequence[bytes]) -> None:
-    # One rotation would be spread silently over a whole batch: the nonce reuse that must be impossible.
-    if len(nonces) != len(images):
-        raise DdmError(f"{len(images)} images came with {len(nonces)} nonces; draw one for each image")

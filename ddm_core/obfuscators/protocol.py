@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ddm_core.errors import DdmError
+
 
 class Obfuscator(Protocol):
     """Hides photos. Deterministic: the same images and nonces give the same bytes."""
@@ -31,7 +33,10 @@ class DecryptingObfuscator(Obfuscator, Protocol):
 
 @runtime_checkable
 class RandomisedObfuscator(Obfuscator, Protocol):
-    """An obfuscator whose randomness is secret: drawn from a 32-byte master key and the photo's nonce."""
+    """An obfuscator whose randomness is secret: drawn from a 32-byte master key and the photo's nonce.
+
+    One nonce for two photos breaks the hiding; keyed DDM refuses that, the baselines do as they are told.
+    """
 
     def with_key(self, master_key: bytes) -> RandomisedObfuscator:
         """Return the same method under another master key."""
@@ -45,3 +50,13 @@ class KeyedObfuscator(RandomisedObfuscator, DecryptingObfuscator, Protocol):
     def with_key(self, master_key: bytes) -> KeyedObfuscator:
         """Return the same method under another master key."""
         ...
+
+
+def check_one_nonce_an_image(images: Tensor, nonces: Sequence[bytes]) -> None:
+    """Make sure that no keystream is spread over several images.
+
+    Raises:
+        DdmError: not one nonce an image.
+    """
+    if len(nonces) != len(images):
+        raise DdmError(f"{len(images)} images came with {len(nonces)} nonces; draw one for each image")

@@ -1,4 +1,4 @@
-"""An obfuscator as a folder: obfuscator.json (method, settings, image shape) and weights.safetensors."""
+"""An obfuscator as a folder: obfuscator.json (method, settings, image shape), weights.safetensors if any."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddm_core.errors import DdmError
-from ddm_core.params import (
+from ddm_core.obfuscator_params import (
+    AddmodCipherParams,
+    BlockPermutationParams,
+    BlockScramblingParams,
     BlurParams,
     DdmParams,
+    DpBlurParams,
+    DpPixParams,
+    ExternalParams,
     KeyedDdmParams,
+    KSameParams,
+    LearnableEncryptionParams,
     MosaicParams,
     NoneParams,
     ObfuscatorParams,
     P3Params,
+    PixelPermutationParams,
+    XorCipherParams,
     parse_obfuscator,
 )
 
@@ -108,29 +118,74 @@ def load_obfuscator(folder: Path, *, master_key: bytes | None = None, device: st
     """Return the obfuscator that a folder describes, on `device`.
 
     Raises:
-        DdmError: missing or damaged files, or a keyed method without a master key.
+        DdmError: missing or damaged files, a keyed method without a master key, or external code that cannot
+            be loaded.
     """
-    from ddm_core.checkpoints import WEIGHTS, load_weights
-    from ddm_core.obfuscators.classical import P3, Blur, Identity, Mosaic
-    from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
-    from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
-
     description = describe(folder)
-    match description.params:
-        case NoneParams():
-            return Identity()
-        case MosaicParams(block=block):
-            return Mosaic(block)
-        case BlurParams(kernel=kernel):
-            return Blur(kernel)
-        case P3Params(threshold=threshold, quality=quality):
-            return P3(threshold, quality)
-    networks = build_networks(description)
-    load_weights(networks, folder / WEIGHTS)
-    networks = networks.to(device).eval().requires_grad_(False)
-    if isinstance(networks, DdmNetworks):
-        return Ddm(networks)
-    assert isinstance(networks, KeyedDdmNetworks)
+    if not description.keyed:
+        return _load_keyless(description, folder, device)
     if master_key is None:
         raise DdmError(f"{folder}: a keyed model needs a master key; make one: ddm key new FILE")
-    return KeyedDdm(networks, master_key, description.image_size)
+    return _load_keyed(description, folder, device, master_key)
+
+
+def _load_keyless(description: Description, folder: Path, device: str) -> Obfuscator:  # noqa: PLR0911 - a table
+    from ddm_core.checkpoints import WEIGHTS
+    from ddm_core.obfuscators import classical, permutation
+    from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
+    from ddm_core.obfuscators.external import load_external
+    from ddm_core.obfuscators.k_same import KSame, load_reference
+
+    match description.params:
+        case NoneParams():
+            return classical.Identity()
+        case MosaicParams(block=block):
+            return classical.Mosaic(block)
+        case BlurParams(kernel=kernel):
+            return classical.Blur(kernel)
+        case P3Params(threshold=threshold, quality=quality):
+            return classical.P3(threshold, quality)
+        case PixelPermutationParams(seed=seed):
+            return permutation.PixelPermutation(seed)
+        case BlockPermutationParams(block=block, seed=seed):
+            return permutation.BlockPermutation(block, seed)
+        case LearnableEncryptionParams(block=block, seed=seed):
+            return permutation.LearnableEncryption(block, seed)
+        case KSameParams(k=k):
+            return KSame(k, load_reference(folder / WEIGHTS))
+        case ExternalParams(uri=uri):
+            return load_external(uri)
+    networks = _load_networks(description, folder, device)
+    assert isinstance(networks, DdmNetworks)
+    return Ddm(networks)
+
+
+def _load_keyed(description: Description, folder: Path, device: str, key: bytes) -> Obfuscator:
+    from ddm_core.obfuscators.block_scrambling import BlockScrambling
+    from ddm_core.obfuscators.classical import Blur
+    from ddm_core.obfuscators.differential_privacy import DpBlur, DpPix
+    from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+    from ddm_core.obfuscators.stream_cipher import AddmodCipher, XorCipher
+
+    match description.params:
+        case BlockScramblingParams(block=block):
+            return BlockScrambling(block, key)
+        case XorCipherParams():
+            return XorCipher(key)
+        case AddmodCipherParams():
+            return AddmodCipher(key)
+        case DpPixParams(block=block, neighbourhood=neighbourhood, epsilon=epsilon):
+            return DpPix(block, neighbourhood, epsilon, key)
+        case DpBlurParams(block=block, neighbourhood=neighbourhood, epsilon=epsilon, kernel=kernel):
+            return DpBlur(DpPix(block, neighbourhood, epsilon, key), Blur(kernel))
+    networks = _load_networks(description, folder, device)
+    assert isinstance(networks, KeyedDdmNetworks)
+    return KeyedDdm(networks, key, description.image_size)
+
+
+def _load_networks(description: Description, folder: Path, device: str) -> nn.Module:
+    from ddm_core.checkpoints import WEIGHTS, load_weights
+
+    networks = build_networks(description)
+    load_weights(networks, folder / WEIGHTS)
+    return networks.to(device).eval().requires_grad_(False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
+from ddm_core.obfuscators.preparation import write_untrained
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
 from ddm_core.params import DdmParams, KeyedDdmParams, ObfuscatorParams
 from ddm_core.results import PICTURES, TIMING
@@ -58,7 +59,7 @@ def run(params: ObfuscatorParams, *, name: str, prepared: Path, model: Path, his
         if isinstance(params, DdmParams | KeyedDdmParams):
             digest = _train(params, name, prepared, new_model, new_history)
         else:
-            save_obfuscator(new_model, _description(params, prepared))
+            write_untrained(new_model, _description(params, prepared), prepared)
             digest = _digest(new_model)
         seconds = time.perf_counter() - started
         write_json(new_history / TIMING, {"seconds": round(seconds, 1)})
