@@ -12,6 +12,7 @@ from ddm_core.channel import round_to_8_bits, to_pillow, to_uint8
 from ddm_core.channel_names import LAB_CHANNELS, distinct_channels
 from ddm_core.exact_channels import EXACT_CHANNELS, share_on_photo_site
 from ddm_core.metrics import psnr_db
+from ddm_core.reporting.wording import channel_label
 from ddm_core.results import CHANNELS
 from ddm_core.seeding import torch_generator
 
@@ -67,6 +68,12 @@ def test_every_name_has_its_channel_and_every_channel_its_name():
 
 def test_the_main_pipelines_channels_are_among_them_in_the_same_order():
     assert tuple(name for name in LAB_CHANNELS if name in CHANNELS) == CHANNELS
+
+
+def test_every_channel_has_a_label_of_its_own_in_words():
+    labels = [channel_label(name) for name in LAB_CHANNELS]
+    assert not set(labels) & set(LAB_CHANNELS)
+    assert len(set(labels)) == len(labels)
 
 
 def test_names_that_differ_for_colour_alone_are_left_out_for_grey():

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from ddm_core.errors import DdmError
 from ddm_core.reporting import plots, wording
 from ddm_core.reporting.metrics import History
-from ddm_core.results import ATTACKERS, CHANNELS, PICTURES
+from ddm_core.results import ATTACKERS, PICTURES
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXPOSED_FROM = 0.5  # an attacker who is right every other time needs no second look
@@ -119,7 +119,7 @@ def _context(
         "attacker_notes": wording.ATTACKER_NOTES,
         "notes": {name: wording.describe_obfuscator(entry) for name, entry in settings.items()},
         "absent": wording.ABSENT,
-        "channels": [c for c in CHANNELS if any(c in entry["utility"] for entry in obfuscators.values())],
+        "channels": list(dict.fromkeys(c for entry in obfuscators.values() for c in entry["utility"])),
         "keyless": keyless,
         "controls": [name for name in settings if wording.is_discrepancy_control(settings[name])],
         "reasons": sorted(

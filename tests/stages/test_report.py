@@ -380,3 +380,13 @@ def test_figures_of_different_weights_are_not_mixed(measured):
     )
     with pytest.raises(DdmError, match="ddm: attack clean and utility measured different weights"):
         run(measured)
+
+
+def test_the_page_shows_every_channel_that_was_measured_also_further_ones(measured):
+    path = measured / "utility" / "keyed_ddm" / "result.json"
+    content = json.loads(path.read_text())
+    content["channels"]["photo_site"] = content["channels"]["png"] | {"psnr_db": 26.6}
+    write_json(path, content)
+    page = run(measured).html.read_text()
+    assert '<th scope="col">photo site</th>' in page
+    assert "<td>26.6<small>" in page
