@@ -109,7 +109,7 @@ class RecogniseParams:
 class UtilityParams:
     """What the receiver gets: encryptions of each test photo, measured after each of `channels`.
 
-    The channels are some of `ddm_core.channel_names.LAB_CHANNELS`; without a word the main pipeline's seven.
+    The channels are some of `ddm_core.channel_names.LAB_CHANNELS`; by default the main pipeline's seven.
     """
 
     encryptions_per_photo: int
