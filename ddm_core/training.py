@@ -6,22 +6,28 @@ the discriminator together: one optimiser, one step, one sign.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound
-from ddm_core.errors import DdmError
+from ddm_core.loss_watch import LossWatch
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
 from ddm_core.obfuscator_params import OptimisationParams
 from ddm_core.seeding import torch_generator
+from ddm_core.termination import EXIT_STATUS, sigterm_noted
+from ddm_core.training_checkpoints import NO_CHECKPOINT, Checkpoint, Checkpoints
+from ddm_core.training_state import TrainingState, restore, take_snapshot
 
 OBSERVE_EVERY = 25  # steps between two observations
 MAX_GRADIENT_NORM = 1.0
@@ -89,20 +95,92 @@ def train(
     params: OptimisationParams,
     name: str,
     observe: Callable[[Observation], None],
+    *,
+    keys: Sequence[str] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Train `networks` (a RoundTrip) in place on uint8 images [n, channels, height, width].
 
     The discriminator sees L_D itself; the networks see it times discrepancy_weight, so that at weight 0 it
     still measures the discrepancy without steering it (the control).
 
+    With `checkpoints` the training goes on after the latest one, and `observe` gets the history until there
+    first; SIGTERM saves a checkpoint and ends the process with `termination.EXIT_STATUS`. `keys` name the
+    photos in messages.
+
     Raises:
-        DdmError: the loss is not finite.
+        DdmError: the loss is not finite, or a checkpoint cannot be written.
     """
     where = device()
-    draws = torch_generator(params.seed, f"train/{name}")
-    discriminator = place(Discriminator(images.shape[1]), where)
-    place(networks, where).train()
+    state = _start(networks, images.shape[1], params, name)
     photos = images.to(where)
+    history: list[dict[str, Any]] = []
+    earlier = checkpoints.latest() if checkpoints else None
+    if earlier:
+        restore(state, earlier.snapshot)
+        history += earlier.history
+        for line in history:
+            observe(Observation(**line))
+    done = earlier.step if earlier else 0
+    watch = LossWatch(name, keys, checkpoints.standing if checkpoints else lambda: NO_CHECKPOINT)
+    started = time.perf_counter()
+
+    with sigterm_noted() if checkpoints else nullcontext(lambda: False) as told_to_end:
+        for step in _progress(name, done, params.steps):
+            # every step: a batch of augmented photos
+            chosen = torch.randint(0, len(photos), (params.batch_size,), generator=state.draws)
+            batch = augment(photos[chosen].float() / 255.0, state.draws)
+            batch = batch.contiguous(memory_format=torch.channels_last)
+
+            # every step: hide, pass on, restore, and let the discriminator judge
+            with torch.autocast(where, torch.bfloat16, enabled=params.precision == "bf16"):
+                hidden, restored = networks.round_trip(batch, state.draws)  # type: ignore[operator]
+                judged = scale_gradient(torch.cat([restored, hidden]), params.discrepancy_weight)
+                restored_logits, hidden_logits = state.discriminator(judged).chunk(2)
+            reconstruction = (restored - batch).abs().mean()
+            discrepancy = discrepancy_loss(restored_logits, hidden_logits)
+            loss = params.reconstruction_weight * reconstruction + discrepancy
+
+            # every step: all networks minimise the same loss together, as long as it is a number
+            state.optimiser.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
+            watch.look(step, chosen, loss.detach() + norm)
+            state.optimiser.step()
+            state.schedule.step()
+            state.smooth(reconstruction, step)
+
+            # now and then: one line of history
+            if step % OBSERVE_EVERY == 0 or step == params.steps:
+                watch.settle()
+                steered = params.discrepancy_weight * discrepancy
+                observation = Observation(
+                    step=step,
+                    loss=(params.reconstruction_weight * reconstruction + steered).item(),
+                    reconstruction_l1=reconstruction.item(),
+                    discriminator_bce=discrepancy.item(),
+                    jsd_lower_bound=jsd_lower_bound(discrepancy.item()),
+                    psnr_db=psnr_db(restored.detach().clamp(0, 1), batch).mean().item(),
+                    learning_rate=float(state.schedule.get_last_lr()[0]),
+                    images_per_second=(step - done) * params.batch_size / (time.perf_counter() - started),
+                )
+                history.append(dataclasses.asdict(observation))
+                observe(observation)
+
+            # when due, or when told to end: a checkpoint, written while the training goes on
+            if checkpoints and (told_to_end() or checkpoints.is_due(step)):
+                watch.settle()
+                seconds = checkpoints.earlier_seconds + time.perf_counter() - started
+                checkpoints.save(Checkpoint(step, seconds, tuple(history), take_snapshot(state)))
+                if told_to_end():
+                    _end(name, checkpoints)
+    networks.to("cpu").eval()
+
+
+def _start(networks: nn.Module, channels: int, params: OptimisationParams, name: str) -> TrainingState:
+    where = device()
+    discriminator = place(Discriminator(channels), where)
+    place(networks, where).train()
     optimiser = torch.optim.Adam(
         [
             {"params": list(networks.parameters()), "lr": params.learning_rate},
@@ -113,44 +191,24 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: rate_factor(step, params.steps, params.warmup_steps)
     )
-    started = time.perf_counter()
+    draws = torch_generator(params.seed, f"train/{name}")
+    return TrainingState(
+        networks, discriminator, optimiser, schedule, draws, smoothed_l1=torch.zeros((), device=where)
+    )
 
-    for step in tqdm(range(1, params.steps + 1), desc=f"train {name}", unit="step", mininterval=1.0):
-        # every step: a batch of augmented photos
-        chosen = torch.randint(0, len(photos), (params.batch_size,), generator=draws)
-        batch = augment(photos[chosen].float() / 255.0, draws).contiguous(memory_format=torch.channels_last)
 
-        # every step: hide, pass on, restore, and let the discriminator judge
-        with torch.autocast(where, torch.bfloat16, enabled=params.precision == "bf16"):
-            hidden, restored = networks.round_trip(batch, draws)  # type: ignore[operator]
-            judged = scale_gradient(torch.cat([restored, hidden]), params.discrepancy_weight)
-            restored_logits, hidden_logits = discriminator(judged).chunk(2)
-        reconstruction = (restored - batch).abs().mean()
-        discrepancy = discrepancy_loss(restored_logits, hidden_logits)
-        loss = params.reconstruction_weight * reconstruction + discrepancy
+def _progress(name: str, done: int, steps: int) -> Iterable[int]:
+    return tqdm(
+        range(done + 1, steps + 1),
+        desc=f"train {name}",
+        unit="step",
+        initial=done,
+        total=steps,
+        mininterval=1.0,
+    )
 
-        # every step: all networks minimise the same loss together
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
-        optimiser.step()
-        schedule.step()
 
-        # now and then: one line of history
-        if step % OBSERVE_EVERY == 0 or step == params.steps:
-            total = params.reconstruction_weight * reconstruction + params.discrepancy_weight * discrepancy
-            if not torch.isfinite(total):
-                raise DdmError(f"train {name}: the loss is not finite at step {step}; lower learning_rate")
-            observe(
-                Observation(
-                    step=step,
-                    loss=total.item(),
-                    reconstruction_l1=reconstruction.item(),
-                    discriminator_bce=discrepancy.item(),
-                    jsd_lower_bound=jsd_lower_bound(discrepancy.item()),
-                    psnr_db=psnr_db(restored.detach().clamp(0, 1), batch).mean().item(),
-                    learning_rate=float(schedule.get_last_lr()[0]),
-                    images_per_second=step * params.batch_size / (time.perf_counter() - started),
-                )
-            )
-    networks.to("cpu").eval()
+def _end(name: str, checkpoints: Checkpoints) -> NoReturn:
+    checkpoints.wait()
+    print(f"\ntrain {name}: told to end by SIGTERM; {checkpoints.standing()}", file=sys.stderr)
+    raise SystemExit(EXIT_STATUS)

@@ -95,10 +95,40 @@ def test_without_discrepancy_weight_the_discriminator_watches_but_does_not_steer
     assert longer[-1].jsd_lower_bound > longer[0].jsd_lower_bound
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_in_one_line(ddm_params, photos):
-    wild = dataclasses.replace(ddm_params, learning_rate=1e30)
-    with pytest.raises(DdmError, match="train tests: the loss is not finite at step 5; lower learning_rate"):
+def test_a_loss_that_is_not_finite_stops_the_training_at_once_in_one_line(ddm_params, photos):
+    wild = dataclasses.replace(ddm_params, learning_rate=1e30, warmup_steps=0)
+    with pytest.raises(
+        DdmError, match=r"the loss is not finite at step 2, batch [\d, ]+; lower learning_rate"
+    ):
         trained(wild, photos)
+
+
+def test_the_photos_of_the_batch_are_named_when_their_loss_is_not_finite(ddm_params, photos):
+    """The fourth batch is restored to nothing but NaN; the draws of the seed tell which photos it holds."""
+    make_deterministic(ddm_params.seed, "train/tests", ddm_params.threads)
+    networks = build_networks(Description(ddm_params, 1, 16))
+    keys = [f"anna/{number:02}" for number in range(len(photos))]
+    batches = []
+    whole = networks.round_trip
+
+    def spoiling(batch, generator):
+        batches.append(batch)
+        answer = whole(batch, generator)
+        if len(batches) == 4:
+            answer = (answer[0], answer[1] * math.nan)
+        return answer
+
+    networks.round_trip = spoiling
+    with pytest.raises(DdmError) as caught:
+        train(networks, photos, ddm_params, "tests", lambda _: None, keys=keys)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "not finite at step 4" in message
+    draws = torch_generator(ddm_params.seed, "train/tests")
+    for _ in range(4):
+        chosen = torch.randint(0, len(photos), (ddm_params.batch_size,), generator=draws)
+        augment(photos[chosen].float() / 255.0, draws)
+    assert f"batch {', '.join(keys[photo] for photo in chosen)};" in message
 
 
 # Parts
