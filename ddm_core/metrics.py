@@ -1,13 +1,21 @@
-"""Pure measures: picture quality, and accuracies with their confidence intervals."""
+"""Pure measures: picture quality, accuracies with their confidence intervals, and scores of pairs."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
+from typing import TypeAlias
 
+import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+Floats: TypeAlias = NDArray[numpy.float64]
+Booleans: TypeAlias = NDArray[numpy.bool_]
+
+_NORMAL_97_5 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 
 def psnr_db(images: Tensor, reference: Tensor) -> Tensor:
@@ -51,8 +59,57 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a proportion, fractions in [0, 1]; n at least 1."""
-    z = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
+    z = _NORMAL_97_5
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def roc_auc(scores: Floats, same: Booleans) -> tuple[float, tuple[float, float]]:
+    """Return the area under the ROC curve and its 95 % interval after DeLong et al. (1988), in [0, 1].
+
+    The area is the probability that a matched pair scores above a mismatched one, ties counting half. Its
+    variance is that of the two samples' placement values; pairs are taken as independent. The interval is
+    cut off at 0 and 1, and has no width where the scores separate the pairs completely.
+
+    `scores` [pairs] are finite, the higher the more alike; `same` [pairs] has at least two of either kind.
+    """
+    from scipy.stats import rankdata
+
+    matched, mismatched = scores[same], scores[~same]
+    ranks = rankdata(scores)
+    above = (ranks[same] - rankdata(matched)) / len(mismatched)  # of a matched pair: the share it beats
+    below = 1 - (ranks[~same] - rankdata(mismatched)) / len(matched)
+    area = float(above.mean())
+    half = _NORMAL_97_5 * math.sqrt(above.var(ddof=1) / len(matched) + below.var(ddof=1) / len(mismatched))
+    return area, (max(0.0, area - half), min(1.0, area + half))
+
+
+def equal_error_rate(scores: Floats, same: Booleans) -> float:
+    """Return the rate in [0, 1] at which false accepts equal false rejects, between thresholds interpolated.
+
+    `scores` and `same` as for `roc_auc`, at least one pair of either kind.
+    """
+    false_accepts, true_accepts = _roc_curve(scores, same)
+    return float(numpy.interp(0, false_accepts - (1 - true_accepts), false_accepts))
+
+
+def true_accept_rate(scores: Floats, same: Booleans, false_accept_rate: float) -> float:
+    """Return the highest true accept rate of any threshold that keeps false accepts to the rate given.
+
+    Not interpolated: with fewer mismatched pairs than 1 / `false_accept_rate` none of them may be accepted.
+    `scores` and `same` as for `equal_error_rate`; the rates are fractions.
+    """
+    false_accepts, true_accepts = _roc_curve(scores, same)
+    return float(true_accepts[false_accepts <= false_accept_rate].max())
+
+
+def _roc_curve(scores: Floats, same: Booleans) -> tuple[Floats, Floats]:
+    """Return false and true accept rates of `score >= threshold`, the threshold falling from infinity."""
+    order = numpy.argsort(-scores)
+    ranked, matched = scores[order], same[order]
+    ends = numpy.append(numpy.flatnonzero(numpy.diff(ranked)), len(ranked) - 1)  # equal scores go together
+    true_accepts = numpy.cumsum(matched)[ends] / matched.sum()
+    false_accepts = numpy.cumsum(~matched)[ends] / (~matched).sum()
+    return numpy.append(0.0, false_accepts), numpy.append(0.0, true_accepts)
