@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ddm_core import __version__, console
+from ddm_core.benchmark_cli import add_verbs as add_benchmark_verbs
 from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import ObfuscatorParams, Params, load
-from ddm_core.results import ATTACKERS, CONTROLS
+from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from pipelines.cli import add_verbs as add_pipeline_verbs
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_result_stages(verbs)
     _add_user_verbs(verbs)
     add_data_verbs(verbs)
+    add_benchmark_verbs(verbs)
     add_pipeline_verbs(verbs)
     return parser
 
@@ -93,7 +95,7 @@ def _add_model_stages(verbs: Verbs) -> None:
 
     attack = _stage(verbs, "attack", _attack, "let one attacker loose on one obfuscator")
     attack.add_argument("obfuscator", help="its name in the train section")
-    attack.add_argument("attacker", help=", ".join(ATTACKERS + CONTROLS))
+    attack.add_argument("attacker", help=", ".join(ATTACKERS + LAB_ATTACKERS + CONTROLS))
     _measuring_paths(attack)
     _path(attack, "--attacks", "results/attacks", "folder that gets OBFUSCATOR/ATTACKER")
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ddm_core.errors import DdmError
 from ddm_core.reporting.provenance import read_commit
@@ -48,16 +48,49 @@ class DatasetReference:
     path: Path
 
 
+class Log(Protocol):
+    """What a stage tells of itself while it works."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Note metric values at an optimiser step."""
+
+    def log_bytes(self, path: str, content: bytes) -> None:
+        """Note a file."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Note tags."""
+
+
+class NoLog:
+    """Takes everything and keeps nothing, for a caller that tracks the run itself."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Do nothing."""
+
+    def log_bytes(self, path: str, content: bytes) -> None:
+        """Do nothing."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def untracked() -> Iterator[Log]:
+    """Yield a log that keeps nothing; MLflow is not touched."""
+    yield NoLog()
+
+
 @dataclass
 class TrackedRun:
     """An open run. Metrics are collected and sent in batches, so that tracking costs little."""
 
     run_id: str
+    experiment_id: str
     _client: MlflowClient
     _pending: list[Metric] = field(default_factory=list)
     _sent_at: float = field(default_factory=time.monotonic)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Note metric values at an optimiser step; they reach MLflow within seconds or at the end."""
         from mlflow.entities import Metric
 
@@ -80,6 +113,25 @@ class TrackedRun:
 
         with explained():
             self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def add_child(
+        self, name: str, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> None:
+        """Add a run below this one that has finished: of work that was done elsewhere.
+
+        Raises:
+            DdmError: MLflow cannot be reached or refuses.
+        """
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        values = [Metric(metric, float(value), now, 0) for metric, value in metrics.items()]
+        settings = [Param(key, str(value)) for key, value in _flatten(params)]
+        with explained():
+            all_tags = {"mlflow.runName": name, "mlflow.parentRunId": self.run_id, **tags}
+            run_id = self._client.create_run(self.experiment_id, tags=all_tags).info.run_id
+            self._client.log_batch(run_id, metrics=values, params=settings)
+            self._client.set_terminated(run_id, "FINISHED")
 
     def flush(self) -> None:
         """Send the metrics noted so far."""
@@ -112,8 +164,9 @@ def track_run(
         all_tags = {"mlflow.runName": name, **_commit_tags(), **(tags or {})}
         if dataset:
             all_tags[DATASET_TAG] = dataset.digest
-        run_id = client.create_run(experiment_id(client, experiment), tags=all_tags).info.run_id
-    run = TrackedRun(run_id, client)
+        place = experiment_id(client, experiment)
+        run_id = client.create_run(place, tags=all_tags).info.run_id
+    run = TrackedRun(run_id, place, client)
     try:
         with explained():
             _log_params(client, run_id, params)

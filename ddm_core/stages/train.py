@@ -23,7 +23,7 @@ from ddm_core.results import PICTURES, TIMING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddm_core.tracking import TrackedRun
+    from ddm_core.tracking import Log
     from ddm_core.training import Observation
 
 HISTORY_COLUMNS = (
@@ -45,11 +45,14 @@ class TrainResult:
     seconds: float
 
 
-def run(params: ObfuscatorParams, *, name: str, prepared: Path, model: Path, history: Path) -> TrainResult:
+def run(
+    params: ObfuscatorParams, *, name: str, prepared: Path, model: Path, history: Path, tracked: bool = True
+) -> TrainResult:
     """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
 
     `model` gets obfuscator.json and weights.safetensors. `history` gets timing.json and, for a learned
-    method, history.csv and pictures.png (x, x_e, right key, wrong key).
+    method, history.csv and pictures.png (x, x_e, right key, wrong key). `tracked` false leaves MLflow out,
+    for callers that tell it themselves.
 
     Raises:
         DdmError: missing data, a loss that is not finite, or MLflow cannot be reached.
@@ -57,7 +60,7 @@ def run(params: ObfuscatorParams, *, name: str, prepared: Path, model: Path, his
     started = time.perf_counter()
     with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
         if isinstance(params, DdmParams | KeyedDdmParams):
-            digest = _train(params, name, prepared, new_model, new_history)
+            digest = _train(params, name, prepared, new_model, new_history, tracked)
         else:
             write_untrained(new_model, _description(params, prepared), prepared)
             digest = _digest(new_model)
@@ -66,12 +69,14 @@ def run(params: ObfuscatorParams, *, name: str, prepared: Path, model: Path, his
     return TrainResult(digest, seconds)
 
 
-def _train(params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model: Path, history: Path) -> str:
+def _train(  # noqa: PLR0917 - the stage's own inputs, passed on
+    params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model: Path, history: Path, tracked: bool
+) -> str:
     from ddm_core.data.manifest import read_manifest
     from ddm_core.data.shards import load_photos
     from ddm_core.obfuscators.store import build_networks
     from ddm_core.seeding import make_deterministic
-    from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run
+    from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run, untracked
     from ddm_core.training import train
 
     description = _description(params, prepared)
@@ -79,19 +84,16 @@ def _train(params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model:
     manifest = read_manifest(prepared)
     dataset = DatasetReference("prepared photos", manifest.dataset_digest, prepared)
     origin = manifest.metadata.get("origin")
-    with track_run(
-        name=f"train/{name}",
-        params=dataclasses.asdict(params),
-        tags={ORIGIN_TAG: origin} if origin else None,
-        dataset=dataset,
-    ) as tracked:
+    tags = {ORIGIN_TAG: origin} if origin else None
+    training = track_run(name=f"train/{name}", params=dataclasses.asdict(params), tags=tags, dataset=dataset)
+    with training if tracked else untracked() as run_of_training:
         make_deterministic(params.seed, f"train/{name}", params.threads)
         networks = build_networks(description)
         observations: list[Observation] = []
 
         def observe(observation: Observation) -> None:
             observations.append(observation)
-            _log(tracked, observation)
+            _log(run_of_training, observation)
 
         train(networks, photos.images, params, name, observe)
         save_obfuscator(model, description, networks)
@@ -99,9 +101,9 @@ def _train(params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model:
         test = load_photos(prepared, split="test", by=params.split)
         pictures = _pictures(model, name, test.images, params.seed)
         write_bytes(history / PICTURES, pictures)
-        tracked.log_bytes(PICTURES, pictures)
+        run_of_training.log_bytes(PICTURES, pictures)
         digest = _digest(model)
-        tracked.set_tags({WEIGHTS_TAG: digest})
+        run_of_training.set_tags({WEIGHTS_TAG: digest})
     return digest
 
 
@@ -118,7 +120,7 @@ def _digest(model: Path) -> str:
     return weights_digest(model)
 
 
-def _log(tracked: TrackedRun, observation: Observation) -> None:
+def _log(tracked: Log, observation: Observation) -> None:
     values = dataclasses.asdict(observation)
     step = values.pop("step")
     tracked.log_metrics(values, step)

@@ -1,0 +1,101 @@
+"""Adds the cells' records up into results.json, which the page is made of (docs/results-schema.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ddm_core.benchmark.cells import SCHEMA_VERSION, Laboratory, read_record
+from ddm_core.benchmark.plan import Cell
+from ddm_core.errors import DdmError
+from ddm_core.obfuscator_params import ObfuscatorParams
+from ddm_core.obfuscators.store import describe
+
+Record = Mapping[str, Any]
+
+
+def read_records(cells: Sequence[Cell], laboratory: Laboratory) -> list[dict[str, Any]]:
+    """Return the records of the cells, in their order.
+
+    Raises:
+        DdmError: one is missing.
+    """
+    records = []
+    for cell in cells:
+        record = read_record(cell, laboratory.places)
+        if record is None:
+            folder = laboratory.places.folder(cell)
+            raise DdmError(f"{folder}: no result of {cell}; run ddm benchmark without --stage")
+        records.append(record)
+    return records
+
+
+def assemble(
+    records: Sequence[Record], laboratory: Laboratory, sanity: Sequence[Record], command: str
+) -> dict[str, Any]:
+    """Return the content of results.json; `sanity` are the checks of the attackers themselves."""
+    attacks = [record for record in records if record["stage"] == "attack"]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": _dataset(laboratory),
+        "obfuscators": _obfuscators(records, laboratory),
+        "cells": [_without_params(record) for record in attacks],
+        "utility": [
+            {
+                "obfuscator": record["obfuscator"],
+                "seed": record["seed"],
+                "channels": record["result"]["channels"],
+            }
+            for record in records
+            if record["stage"] == "utility"
+        ],
+        "sanity": list(sanity),
+        "generated_by": {"commit": laboratory.origin.commit, "command": command},
+    }
+
+
+def _dataset(laboratory: Laboratory) -> dict[str, Any]:
+    dataset = laboratory.dataset
+    return {
+        "name": dataset.metadata.get("source", "unknown"),
+        "identities": dataset.counts.identities,
+        "train_photos": dataset.counts.train,
+        "test_photos": dataset.counts.test,
+        "image_size": dataset.params.image_size,
+        "channels": dataset.params.channels,
+        "chance": 1 / dataset.counts.identities,
+    }
+
+
+def _obfuscators(records: Sequence[Record], laboratory: Laboratory) -> dict[str, Any]:
+    entries = {}
+    for name in laboratory.params.obfuscators:
+        settings = _settings(name, laboratory)
+        seconds = [
+            record["result"]["seconds"]
+            for record in records
+            if record["stage"] == "train" and record["obfuscator"] == name
+        ]
+        entries[name] = {
+            "method": settings.method,
+            "settings": dataclasses.asdict(settings),
+            "keyed": settings.keyed,
+            "decrypts": settings.decrypts,
+            "seconds_to_train": round(sum(seconds) / len(seconds), 1) if seconds else None,
+        }
+    return entries
+
+
+def _settings(name: str, laboratory: Laboratory) -> ObfuscatorParams:
+    """Return an obfuscator's settings; of a model of ours that was named by its MLflow address, its own."""
+    settings = laboratory.params.train[name]
+    if settings.method != "external":
+        return settings
+    return describe(laboratory.places.folder(Cell("train", laboratory.params.seeds[0], name))).params
+
+
+def _without_params(record: Record) -> dict[str, Any]:
+    """Leave out the settings of the stage, which are the same in hundreds of cells."""
+    provenance = {name: value for name, value in record["provenance"].items() if name != "params"}
+    return {**record, "provenance": provenance}

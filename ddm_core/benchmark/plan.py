@@ -1,0 +1,135 @@
+"""The grid as plain data: which cells there are, what each needs, where each lies, and which are long.
+
+A cell is one run of one stage: the recogniser of a seed, one obfuscator's training, one attacker against one
+obfuscator, one obfuscator's utility.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ddm_core.benchmark.settings import BenchmarkParams
+from ddm_core.obfuscator_params import OptimisationParams
+
+Stage = Literal["recognise", "train", "attack", "utility"]
+STAGES: tuple[Stage, ...] = ("recognise", "train", "attack", "utility")
+
+# Seconds on one core of the machine that the figures in docs/ come from: they decide the order and the time
+# that the progress bar expects, never a result.
+_SECONDS_AN_IMAGE = {"ddm": 1 / 140, "keyed_ddm": 1 / 110}
+_SECONDS: dict[str, float] = {
+    "recognise": 8,
+    "train": 2,
+    "utility": 4,
+    "clean": 2,
+    "retrained": 20,
+    "inversion": 15,
+    "wrong_key": 2,
+    "nonce_reuse": 20,
+    "verification": 20,
+    "pretrained": 20,
+    "transfer": 25,
+    "averaging": 25,
+    "known_plaintext": 20,
+    "learning_curve": 60,
+}
+_KEYED_FACTOR = 2.0  # fresh encryptions for every epoch
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of one stage; `obfuscator` and `attacker` are `None` where the stage knows none."""
+
+    stage: Stage
+    seed: int
+    obfuscator: str | None = None
+    attacker: str | None = None
+
+    def __str__(self) -> str:
+        parts = (self.stage, self.obfuscator, self.attacker)
+        return " ".join(part for part in parts if part) + f", seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything lies below the results folder."""
+
+    results: Path
+
+    def folder(self, cell: Cell) -> Path:
+        """Return the folder that a cell's stage writes."""
+        seed = f"seed{cell.seed}"
+        match cell.stage:
+            case "recognise":
+                return self.results / "recognisers" / seed
+            case "train":
+                return self.results / "models" / seed / str(cell.obfuscator)
+            case "utility":
+                return self.results / "utility" / seed / str(cell.obfuscator)
+        return self.results / "cells" / seed / str(cell.obfuscator) / str(cell.attacker)
+
+    def history(self, cell: Cell) -> Path:
+        """Return the folder of a training's history."""
+        return self.results / "histories" / f"seed{cell.seed}" / str(cell.obfuscator)
+
+
+def grid(params: BenchmarkParams, stages: Sequence[Stage] = STAGES) -> tuple[Cell, ...]:
+    """Return the cells of the chosen stages, and of these stages what those cells need, each once."""
+    wanted: dict[Cell, None] = {}
+    for seed in params.seeds:
+        cells = [Cell("recognise", seed)]
+        for name in params.obfuscators:
+            cells += [Cell("train", seed, name), Cell("utility", seed, name)]
+            cells += [Cell("attack", seed, name, attacker) for attacker in params.attackers]
+        for cell in cells:
+            if cell.stage in stages:
+                wanted |= dict.fromkeys((*needs(cell, params), cell))
+    return tuple(cell for cell in wanted if cell.stage in stages)
+
+
+def needs(cell: Cell, params: BenchmarkParams) -> tuple[Cell, ...]:
+    """Return the cells whose folders a cell reads."""
+    if cell.stage in ("recognise", "train"):
+        return ()
+    trained = [str(cell.obfuscator)]
+    if cell.attacker == "transfer":
+        trained += siblings(trained[0], params)
+    return (Cell("recognise", cell.seed), *(Cell("train", cell.seed, name) for name in trained))
+
+
+def siblings(name: str, params: BenchmarkParams) -> list[str]:
+    """Return the other obfuscators of the same method; other people's code has none."""
+    method = params.train[name].method
+    if method == "external":
+        return []
+    return [other for other in params.transfer_from if other != name and params.train[other].method == method]
+
+
+def expected_seconds(cell: Cell, params: BenchmarkParams) -> float:
+    """Return roughly how long a cell takes, in seconds on one core."""
+    if cell.obfuscator is None:
+        return _SECONDS[cell.stage]
+    settings = params.train[cell.obfuscator]
+    if cell.stage == "train" and isinstance(settings, OptimisationParams):
+        return settings.steps * settings.batch_size * _SECONDS_AN_IMAGE.get(settings.method, 1 / 100)
+    seconds = _SECONDS.get(cell.attacker or cell.stage, _SECONDS["retrained"])
+    return seconds * (_KEYED_FACTOR if settings.keyed else 1.0)
+
+
+def ranks(cells: Sequence[Cell], params: BenchmarkParams) -> dict[Cell, float]:
+    """Return the seconds from each cell's start to the end of the longest chain that waits for it.
+
+    Starting the ready cell of the highest rank first keeps all cores busy to the end.
+    """
+    known = set(cells)
+    after: dict[Cell, list[Cell]] = {cell: [] for cell in cells}
+    for cell in cells:
+        for needed in needs(cell, params):
+            if needed in known:
+                after[needed].append(cell)
+    # Only measurements wait, and only for recognisers and trainings: the chains have two links.
+    own = {cell: expected_seconds(cell, params) for cell in cells}
+    return {cell: own[cell] + max((own[waiting] for waiting in after[cell]), default=0.0) for cell in cells}

@@ -1,0 +1,132 @@
+"""The benchmark from end to end: cells, table, results.json, page; what was finished before is kept."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddm_core.benchmark.assembly import assemble, read_records
+from ddm_core.benchmark.cells import Laboratory
+from ddm_core.benchmark.gate import check_attackers
+from ddm_core.benchmark.plan import STAGES, Cell, Places, Stage, grid
+from ddm_core.benchmark.progress import show
+from ddm_core.benchmark.provenance import Origin
+from ddm_core.benchmark.results_file import RESULTS
+from ddm_core.benchmark.settings import BenchmarkParams
+from ddm_core.benchmark.tracked import Tracked
+from ddm_core.benchmark.workers import Event, run_cells
+from ddm_core.data.manifest import read_summary
+from ddm_core.data.workers import orderly_termination
+from ddm_core.errors import DdmError
+from ddm_core.files import remove_leftovers_below, write_bytes, write_json
+from ddm_core.reporting.provenance import read_commit
+
+LOCK, LOG, FAILURES = "run.lock", "run.log", "failures.log"
+TABLE = "table"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done: `stages` are the cells' or `table`, which adds them up; `jobs` processes at most.
+
+    `mlflow` tells MLflow; `page` writes the results page. `command` is recorded in results.json.
+    """
+
+    prepared: Path
+    results: Path
+    jobs: int
+    stages: tuple[str, ...] = (*STAGES, TABLE)
+    mlflow: bool = True
+    page: bool = True
+    command: str = "ddm benchmark"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many cells ran and were reused, which failed (and why, in a line each), and whether attackers pass.
+
+    `sane` is None where the sanity gate had nothing to check.
+    """
+
+    ran: int
+    reused: int
+    failed: tuple[str, ...]
+    sane: bool | None
+
+
+def run(params: BenchmarkParams, order: Order) -> Outcome:
+    """Run what is not there yet, then write table.csv, table.parquet, results.json and the page.
+
+    Raises:
+        DdmError: no prepared photos, another run at work in the results folder, a result missing for the
+            table, or MLflow cannot be reached.
+    """
+    dataset = read_summary(order.prepared)
+    origin = Origin(*read_commit(Path.cwd()))
+    laboratory = Laboratory(params, order.prepared, dataset, Places(order.results), origin)
+    stages: list[Stage] = [stage for stage in STAGES if stage in order.stages]
+    with orderly_termination(), _alone(order.results):
+        remove_leftovers_below(order.results)
+        events = _run_cells(grid(params, stages), laboratory, order)
+        sane = None
+        if TABLE in order.stages:
+            lost = {event.cell for event in events if event.failure}
+            sane = _write_table([cell for cell in grid(params) if cell not in lost], laboratory, order)
+    return Outcome(
+        ran=sum(event.outcome == "ran" for event in events),
+        reused=sum(event.outcome == "reused" for event in events),
+        failed=tuple(f"{event.cell}: {event.failure.reason}" for event in events if event.failure),
+        sane=sane,
+    )
+
+
+def _run_cells(cells: Sequence[Cell], laboratory: Laboratory, order: Order) -> list[Event]:
+    """Run the cells with everything that is told of them; return what became of each."""
+    failures = order.results / FAILURES
+    failures.unlink(missing_ok=True)
+    ended = []
+    with Tracked(laboratory, order.command, on=order.mlflow and len(cells) > 0) as tracked:
+        running = run_cells(cells, laboratory, jobs=order.jobs, log=order.results / LOG)
+        with closing(running), closing(show(running, cells, laboratory.params, order.jobs)) as shown:
+            for event in shown:
+                if event.outcome == "started":
+                    continue
+                ended.append(event)
+                if event.outcome == "ran":
+                    tracked.note(event.cell)
+                elif event.failure:
+                    with failures.open("a") as file:
+                        file.write(f"{event.cell}: {event.failure.reason}\n{event.failure.trace}\n")
+        tracked.sum_up(ended)
+    return ended
+
+
+def _write_table(cells: Sequence[Cell], laboratory: Laboratory, order: Order) -> bool | None:
+    from ddm_core.benchmark.table import as_csv, as_parquet, build_table
+
+    results = order.results
+    records = read_records(cells, laboratory)
+    sanity = check_attackers(records)
+    table = build_table(records, sanity)
+    write_bytes(results / "table.csv", as_csv(table))
+    write_bytes(results / "table.parquet", as_parquet(table))
+    write_json(results / RESULTS, assemble(records, laboratory, sanity, order.command))
+    if order.page:
+        from ddm_core.benchmark.page import write_page
+
+        write_page(results)
+    return all(check["passed"] for check in sanity) if sanity else None
+
+
+@contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    results.mkdir(parents=True, exist_ok=True)
+    with (results / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DdmError(f"{results}: another run is at work here; wait for it or pass -o FOLDER") from None
+        yield
