@@ -1,0 +1,64 @@
+"""The averaging attacker: several encryptions of one photo under fresh nonces, averaged.
+
+A person posts one photo more than once, or a service encrypts it again for every friend. Independent noise
+of zero mean shrinks with the root of their number, and a photo that shines through it appears (the reason why
+privacy budgets add up, Dwork et al. 2006). The recogniser is trained on such averages made under the
+attacker's own key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from ddm_core.attacks.protocol import Outcome, Target
+from ddm_core.attacks.recognition import Obfuscate, fresh_encryptions, train_recogniser
+from ddm_core.evaluation import encrypt_photos
+
+ENCRYPTIONS = 8  # of one photo, in one average
+FEWER_EPOCHS = 4  # each of them costs ENCRYPTIONS times as much to make
+
+
+def averaging(target: Target) -> Outcome:
+    """Train a recogniser on averages and try it on averages of the test photos' encryptions."""
+    hidden, labels = _averaged_test_photos(target)
+    epochs = max(1, target.params.epochs // FEWER_EPOCHS)
+    recogniser = train_recogniser(
+        target.train.images,
+        target.train.labels,
+        len(target.train.identities),
+        dataclasses.replace(target.params, epochs=epochs),
+        f"{target.name}/averaging",
+        target.device,
+        _fresh_averages(target, epochs),
+    )
+    return Outcome(labels, recogniser.rank(hidden))
+
+
+def mean_of_encryptions(hidden: Tensor) -> Tensor:
+    """Return the averages [n, c, h, w] of encryptions [ENCRYPTIONS n, c, h, w], all n photos again and again."""
+    return hidden.float().unflatten(0, (ENCRYPTIONS, -1)).mean(dim=0)
+
+
+def _averaged_test_photos(target: Target) -> tuple[Tensor, Tensor]:
+    """Return `encryptions_per_photo` averages of each test photo, no nonce in two of them, and the labels."""
+    params, repeats = target.params, target.params.encryptions_per_photo
+    averages = []
+    for number in range(repeats):
+        name = f"{target.name}/averaging/test/{number}"
+        encrypted = encrypt_photos(target.victim, target.test, ENCRYPTIONS, params.seed, name, target.device)
+        averages.append(mean_of_encryptions(encrypted.hidden))
+    return torch.cat(averages), target.test.labels.repeat(repeats)
+
+
+def _fresh_averages(target: Target, epochs: int) -> Obfuscate:
+    encrypt = fresh_encryptions(target, "averaging", epochs * len(target.train.images) * ENCRYPTIONS)
+
+    def obfuscate(images: Tensor) -> Tensor:
+        # bf16 is a grey level off at most and halves the time that the training data takes
+        with torch.autocast(target.device, torch.bfloat16):
+            return mean_of_encryptions(encrypt(images.repeat(ENCRYPTIONS, 1, 1, 1)))
+
+    return obfuscate
