@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint setup ui pipeline components image remote-s3 lock clean
+.PHONY: help run benchmark test lint setup ui pipeline components image remote-s3 lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## run what is not up to date: data, training, attacks, report, registry; then the summary
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 	@$(BIN)/ddm summary
+
+benchmark: $(READY) ## every attacker against every obfuscator, an hour on 2 cores; it goes on where it was stopped
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro prepare
+	$(BIN)/ddm benchmark
 
 test: $(READY) ## run the tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest

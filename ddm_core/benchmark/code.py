@@ -24,6 +24,8 @@ WITHOUT_INFLUENCE = frozenset(
         *("params", "fetch_params", "obfuscator_params", "attack_params", "channel_names"),
         *("tracking", "tracking_address", "serving.foreign"),
         *("data.manifest", "data.photo_table", "data.splits", "data.tar_shards"),
+        *("storage", "termination", "checkpoint_options", "checkpoint_places"),
+        *("training_checkpoints", "training_state"),  # a training that goes on ends in the same bits
     )
 )
 

@@ -33,11 +33,17 @@ def read_commit(checkout: Path) -> tuple[str, bool | None]:
 
     Outside git it is what a container image was built from (DDM_COMMIT, which ends in -dirty where files
     differed), or ("unknown", None).
-    dvc.lock does not count as a difference: DVC rewrites it while the stages run.
+    A dvc.lock does not count as a difference: DVC rewrites it while the stages run.
     """
     commit = _git(checkout, "rev-parse", "HEAD")
     changes = _git(
-        checkout, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)dvc.lock"
+        checkout,
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ":/",
+        ":(top,exclude,glob)**/dvc.lock",
     )
     if commit is None or changes is None:
         built_from, dirty, _ = os.environ.get("DDM_COMMIT", UNKNOWN).partition("-dirty")
