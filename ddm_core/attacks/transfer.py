@@ -31,7 +31,7 @@ def transfer(target: Target) -> Outcome:
 
 
 def mixture(target: Target, count: int) -> Obfuscate:
-    """Return a function that shares every batch out among the other settings; `count` photos at most in all."""
+    """Return a function that shares every batch out among the other settings; at most `count` photos."""
     others = list(target.others.values())
     assert others  # the stage leaves a method with one setting out
     nonces = nonce_stream(target.params.seed, f"{target.name}/transfer/train", count)
