@@ -10,9 +10,11 @@ def train(
     obfuscator: dict, prepared: Input[Dataset], model: Output[Model], history: Output[Artifact]
 ) -> None:
     """Train one obfuscator; `model` and `history` get a folder of its name."""
+    import os
     from pathlib import Path
 
     from ddm_core.artifacts import facts
+    from ddm_core.checkpoint_options import options_for
     from ddm_core.params import parse_obfuscator
     from ddm_core.stages import train
 
@@ -23,5 +25,6 @@ def train(
         prepared=Path(prepared.path),
         model=Path(model.path) / name,
         history=Path(history.path) / name,
+        checkpoints=options_for(os.environ.get("DDM_CHECKPOINTS")),
     )
     model.metadata.update(facts(result), obfuscator=name, method=obfuscator["method"])

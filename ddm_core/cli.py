@@ -14,6 +14,12 @@ from typing import TypeAlias
 
 from ddm_core import __version__, console
 from ddm_core.benchmark_cli import add_verbs as add_benchmark_verbs
+from ddm_core.checkpoint_options import (
+    DEFAULT_INTERVAL,
+    DEFAULT_PLACE,
+    CheckpointOptions,
+    parse_interval,
+)
 from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import ObfuscatorParams, Params, load
@@ -88,6 +94,19 @@ def _add_model_stages(verbs: Verbs) -> None:
     _path(train, "--prepared", "data/prepared", "folder of prepared photos")
     _path(train, "--models", "models", "folder that gets one folder an obfuscator")
     _path(train, "--histories", "results/history", "folder that gets one folder an obfuscator")
+    train.add_argument(
+        "--checkpoints",
+        default=DEFAULT_PLACE,
+        metavar="PLACE",
+        help=f"folder or s3://bucket/prefix that keeps what a broken training goes on from ({DEFAULT_PLACE})",
+    )
+    train.add_argument(
+        "--checkpoint-every",
+        default=DEFAULT_INTERVAL,
+        metavar="TIME",
+        help=f"steps, such as 500, or minutes, such as 5min ({DEFAULT_INTERVAL})",
+    )
+    train.add_argument("--no-resume", action="store_true", help="start anew; earlier checkpoints are removed")
 
     recognise = _stage(verbs, "recognise", _recognise, "train the recogniser on clean photos")
     _path(recognise, "--prepared", "data/prepared", "folder of prepared photos")
@@ -185,12 +204,14 @@ def _train(options: argparse.Namespace) -> None:
     from ddm_core.stages import train
 
     name = options.obfuscator
+    every, resume = parse_interval(options.checkpoint_every), not options.no_resume
     result = train.run(
         _obfuscator(load(options.params), name),
         name=name,
         prepared=options.prepared,
         model=options.models / name,
         history=options.histories / name,
+        checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
     )
     print(console.trained(result, options.models / name))
 

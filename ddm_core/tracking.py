@@ -51,6 +51,13 @@ class DatasetReference:
 class Log(Protocol):
     """What a stage tells of itself while it works."""
 
+    @property
+    def run_id(self) -> str | None:
+        """Return the id of the run in MLflow, if there is one."""
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """Return the steps of a metric that the run had before it was taken up again."""
+
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Note metric values at an optimiser step."""
 
@@ -63,6 +70,12 @@ class Log(Protocol):
 
 class NoLog:
     """Takes everything and keeps nothing, for a caller that tracks the run itself."""
+
+    run_id = None
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """Return no steps."""
+        return set()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Do nothing."""
@@ -87,8 +100,16 @@ class TrackedRun:
     run_id: str
     experiment_id: str
     _client: MlflowClient
+    _resumed: bool = False
     _pending: list[Metric] = field(default_factory=list)
     _sent_at: float = field(default_factory=time.monotonic)
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """Return the steps of a metric that the run had before it was taken up again; none of a new run."""
+        if not self._resumed:
+            return set()
+        with explained():
+            return {int(point.step) for point in self._client.get_metric_history(self.run_id, metric)}
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Note metric values at an optimiser step; they reach MLflow within seconds or at the end."""
@@ -150,8 +171,11 @@ def track_run(
     tags: Mapping[str, str] | None = None,
     dataset: DatasetReference | None = None,
     experiment: str = EXPERIMENT,
+    resume: str | None = None,
 ) -> Iterator[TrackedRun]:
     """Open a run; it ends FINISHED, FAILED on an exception, or KILLED on an interrupt.
+
+    `resume` is the id of an earlier run of the same work that is taken up again if MLflow still has it.
 
     `params` may be nested (`{"gate": {"min_psnr_db": 32}}` is logged as `gate.min_psnr_db`). The git commit
     becomes a tag and the data set an input of the run.
@@ -165,8 +189,9 @@ def track_run(
         if dataset:
             all_tags[DATASET_TAG] = dataset.digest
         place = experiment_id(client, experiment)
-        run_id = client.create_run(place, tags=all_tags).info.run_id
-    run = TrackedRun(run_id, place, client)
+        resumed = resume is not None and _take_up(client, resume)
+        run_id = resume if resume and resumed else client.create_run(place, tags=all_tags).info.run_id
+    run = TrackedRun(run_id, place, client, resumed)
     try:
         with explained():
             _log_params(client, run_id, params)
@@ -272,6 +297,21 @@ def _environment(**values: str) -> Iterator[None]:
         for name, value in before.items():
             os.environ.pop(name)
             os.environ.update({name: value} if value is not None else {})
+
+
+def _take_up(client: MlflowClient, run_id: str) -> bool:
+    """Set a run RUNNING again; return whether there is such a run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        known = client.get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    if known:
+        client.update_run(run_id, status="RUNNING")
+    return known
 
 
 def _commit_tags() -> dict[str, str]:

@@ -27,6 +27,7 @@ SETTINGS = "ddm-settings"
 CREDENTIALS = "ddm-credentials"
 
 TRACKING_URI = ("MLFLOW_TRACKING_URI",)
+CHECKPOINT_SETTINGS = ("DDM_CHECKPOINTS",)
 STORAGE_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 TRACKING_SETTINGS = ("MLFLOW_S3_ENDPOINT_URL", *STORAGE_SETTINGS)
 STORAGE_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -132,6 +133,8 @@ def _use_settings(task: dsl.PipelineTask, name: str) -> None:
         _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_URI, optional=False)
         _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_SETTINGS, optional=True)
         _use(kubernetes.use_secret_as_env, task, CREDENTIALS, TRACKING_CREDENTIALS, optional=True)
+    if name == "train":
+        _use(kubernetes.use_config_map_as_env, task, SETTINGS, CHECKPOINT_SETTINGS, optional=True)
     if name == "fetch":
         _use(kubernetes.use_config_map_as_env, task, SETTINGS, STORAGE_SETTINGS, optional=True)
         _use(kubernetes.use_secret_as_env, task, CREDENTIALS, STORAGE_CREDENTIALS, optional=True)

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import io
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,10 @@ from ddm_core.results import PICTURES, TIMING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddm_core.checkpoint_options import CheckpointOptions
     from ddm_core.tracking import Log
     from ddm_core.training import Observation
+    from ddm_core.training_checkpoints import Checkpoints
 
 HISTORY_COLUMNS = (
     "step",
@@ -46,7 +49,14 @@ class TrainResult:
 
 
 def run(
-    params: ObfuscatorParams, *, name: str, prepared: Path, model: Path, history: Path, tracked: bool = True
+    params: ObfuscatorParams,
+    *,
+    name: str,
+    prepared: Path,
+    model: Path,
+    history: Path,
+    tracked: bool = True,
+    checkpoints: CheckpointOptions | None = None,
 ) -> TrainResult:
     """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
 
@@ -54,23 +64,50 @@ def run(
     method, history.csv and pictures.png (x, x_e, right key, wrong key). `tracked` false leaves MLflow out,
     for callers that tell it themselves.
 
+    With `checkpoints` a learned method goes on where the same training - settings, photos, code - broke off,
+    in the same MLflow run; a finished one leaves no checkpoint. The time of all its parts counts.
+
     Raises:
-        DdmError: missing data, a loss that is not finite, or MLflow cannot be reached.
+        DdmError: missing data, a loss that is not finite, a checkpoint that cannot be written, the same
+            training running already, or MLflow cannot be reached.
+        SystemExit: SIGTERM came; a checkpoint is written.
     """
     started = time.perf_counter()
-    with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
-        if isinstance(params, DdmParams | KeyedDdmParams):
-            digest = _train(params, name, prepared, new_model, new_history, tracked)
-        else:
-            write_untrained(new_model, _description(params, prepared), prepared)
-            digest = _digest(new_model)
-        seconds = time.perf_counter() - started
-        write_json(new_history / TIMING, {"seconds": round(seconds, 1)})
+    with _opened(checkpoints, params, name, prepared) as kept:
+        with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
+            if isinstance(params, DdmParams | KeyedDdmParams):
+                digest = _train(params, name, prepared, new_model, new_history, tracked=tracked, kept=kept)
+            else:
+                write_untrained(new_model, _description(params, prepared), prepared)
+                digest = _digest(new_model)
+            seconds = time.perf_counter() - started + (kept.earlier_seconds if kept else 0.0)
+            write_json(new_history / TIMING, {"seconds": round(seconds, 1)})
+        if kept:
+            kept.discard()
     return TrainResult(digest, seconds)
 
 
-def _train(  # noqa: PLR0917 - the stage's own inputs, passed on
-    params: DdmParams | KeyedDdmParams, name: str, prepared: Path, model: Path, history: Path, tracked: bool
+def _opened(
+    options: CheckpointOptions | None, params: ObfuscatorParams, name: str, prepared: Path
+) -> AbstractContextManager[Checkpoints | None]:
+    if options is None or not isinstance(params, DdmParams | KeyedDdmParams):
+        return nullcontext()
+    from ddm_core.data.manifest import read_summary
+    from ddm_core.training_checkpoints import open_checkpoints
+    from ddm_core.training_key import training_key
+
+    return open_checkpoints(options, training_key(name, params, read_summary(prepared).dataset_digest))
+
+
+def _train(
+    params: DdmParams | KeyedDdmParams,
+    name: str,
+    prepared: Path,
+    model: Path,
+    history: Path,
+    *,
+    tracked: bool,
+    kept: Checkpoints | None,
 ) -> str:
     from ddm_core.data.manifest import read_manifest
     from ddm_core.data.shards import load_photos
@@ -85,17 +122,27 @@ def _train(  # noqa: PLR0917 - the stage's own inputs, passed on
     dataset = DatasetReference("prepared photos", manifest.dataset_digest, prepared)
     origin = manifest.metadata.get("origin")
     tags = {ORIGIN_TAG: origin} if origin else None
-    training = track_run(name=f"train/{name}", params=dataclasses.asdict(params), tags=tags, dataset=dataset)
+    training = track_run(
+        name=f"train/{name}",
+        params=dataclasses.asdict(params),
+        tags=tags,
+        dataset=dataset,
+        resume=kept.note() if kept else None,
+    )
     with training if tracked else untracked() as run_of_training:
+        if kept and run_of_training.run_id:
+            kept.write_note(run_of_training.run_id)
         make_deterministic(params.seed, f"train/{name}", params.threads)
         networks = build_networks(description)
         observations: list[Observation] = []
+        logged = run_of_training.logged_steps("loss")
 
         def observe(observation: Observation) -> None:
             observations.append(observation)
-            _log(run_of_training, observation)
+            if observation.step not in logged:
+                _log(run_of_training, observation)
 
-        train(networks, photos.images, params, name, observe)
+        train(networks, photos.images, params, name, observe, keys=photos.keys, checkpoints=kept)
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _history_csv(observations))
         test = load_photos(prepared, split="test", by=params.split)
