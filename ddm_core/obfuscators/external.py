@@ -100,7 +100,7 @@ def _import(uri: str) -> Callable[..., Any]:
             raise DdmError(f"{uri}: {module_name} has no '{path}'{did_you_mean(name, _public(found))}")
         found = getattr(found, name)
     if not callable(found):
-        raise DdmError(f"{uri}: is a {type(found).__name__}, not a function; name one that takes images")
+        raise DdmError(f"{uri}: is no function but of type {type(found).__name__}; name one of images")
     function: Callable[..., Any] = found
     return function
 
