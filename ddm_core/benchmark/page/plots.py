@@ -1,0 +1,98 @@
+"""The page's plots: inline SVG whose colours follow the page's, in light and in dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ddm_core.benchmark.page.curves import along_compute, along_data
+from ddm_core.benchmark.page.labels import place_labels
+from ddm_core.benchmark.summary import Row
+from ddm_core.reporting.plots import EXPOSED, GRID, INK, MUTED, SAFE, draw_chance, new_figure, styled, to_svg
+from ddm_core.reporting.wording import LOSSLESS_DB, channel_label
+from ddm_core.results import CurvePoint
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEAKING, PAPER = "#8a4b08", "#fdfcfa"
+PROPERTIES = {  # drawn colour -> custom property of the style sheet
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--line",
+    SAFE: "--safe",
+    LEAKING: "--warn",
+    EXPOSED: "--bad",
+    PAPER: "--paper",
+}
+LOOKS = {"hidden": ("o", SAFE), "leaking": ("^", LEAKING), "exposed": ("s", EXPOSED)}
+COLUMNS = 4  # small panels a row
+Axis = tuple[str, Callable[[CurvePoint], int], Callable[[Sequence[CurvePoint]], list[CurvePoint]]]
+DATA: Axis = ("labelled photos a person", lambda point: point.photos_per_person, along_data)
+COMPUTE: Axis = ("images seen in training", lambda point: point.images_seen, along_compute)
+
+
+def trade_off_plot(rows: Sequence[Row], channel: str, chance: float) -> str | None:
+    """Return SVG: the worst case over attackers against PSNR after a channel; None without a point."""
+    shown = [row for row in rows if row.worst and channel in row.utility]
+    if not shown:
+        return None
+    with styled():
+        figure = new_figure(9.6, 5.0)
+        axes = figure.subplots()
+        axes.set(
+            ylim=(-10, 122),  # names find room above and below
+            yticks=range(0, 101, 20),
+            xlabel=f"PSNR after {channel_label(channel)}, dB (farther right: the receiver sees more)",
+            ylabel="worst case: right person named, %",
+        )
+        axes.grid(visible=True)
+        points = [_trade_off_point(axes, row, channel) for row in shown]
+        axes.margins(x=0.12)
+        draw_chance(axes.axhline, 100 * chance)
+        place_labels(figure, axes, points, [row.name for row in shown], avoid=100 * chance)
+        label = f"Every obfuscator's worst-case accuracy against its PSNR after {channel_label(channel)}."
+        return _themed(to_svg(figure, f"tradeoff-{channel}", label))
+
+
+def _trade_off_point(axes: Axes, row: Row, channel: str) -> tuple[float, float]:
+    assert row.worst and row.worst.top1 is not None  # shown rows have one
+    marker, colour = LOOKS[row.grade]
+    x, y = min(row.utility[channel].psnr_db, LOSSLESS_DB), 100 * row.worst.top1
+    fill = colour if row.entry.decrypts else PAPER
+    axes.plot(x, y, marker, color=colour, markerfacecolor=fill, markersize=7, zorder=3)
+    return x, y
+
+
+def curves_plot(curves: Mapping[str, Sequence[CurvePoint]], axis: Axis, chance: float, name: str) -> str:
+    """Return SVG: a small panel an obfuscator, accuracy along one axis, its interval shaded."""
+    title, measure, choose = axis
+    columns = min(COLUMNS, len(curves))
+    lines = -(-len(curves) // columns)
+    with styled():
+        figure = new_figure(2.4 * max(columns, 2), 0.6 + 1.75 * lines)
+        panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
+        for panel, (obfuscator, points) in zip(panels, curves.items(), strict=False):
+            _curve(panel, choose(points), measure)
+            panel.set(title=obfuscator if len(curves) > 1 else "", ylim=(-4, 104), yticks=(0, 50, 100))
+            panel.grid(visible=True, axis="y")
+            draw_chance(panel.axhline, 100 * chance)
+        for panel in panels[len(curves) :]:
+            panel.remove()
+        figure.supxlabel(title, fontsize=10, color=MUTED)
+        figure.supylabel("right person named, %", fontsize=10, color=MUTED)
+        return _themed(to_svg(figure, name, f"Accuracy of the retrained attacker by {title}."))
+
+
+def _curve(axes: Axes, points: Sequence[CurvePoint], measure: Callable[[CurvePoint], int]) -> None:
+    positions: list[Any] = [measure(point) for point in points]
+    low, high = ([100 * point.ci95[bound] for point in points] for bound in (0, 1))
+    axes.fill_between(positions, low, high, color=SAFE, alpha=0.25, linewidth=0)
+    axes.plot(positions, [100 * point.top1 for point in points], "o-", color=SAFE, markersize=4)
+
+
+def _themed(svg: str) -> str:
+    """Let every colour follow the page: `#1c2733` becomes `var(--ink)`."""
+    for colour, name in PROPERTIES.items():
+        svg = svg.replace(colour, f"var({name})")
+    return svg

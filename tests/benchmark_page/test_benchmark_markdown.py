@@ -1,0 +1,107 @@
+"""The benchmark's Markdown table, and docs/results.md, which holds it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from benchmark_results import results_content, write_results
+
+from ddm_core.benchmark.markdown import BEGIN, END, results_markdown, update_document
+from ddm_core.errors import DdmError
+from ddm_core.files import write_json
+
+CHECKOUT = Path(__file__).parents[2]
+DOCUMENT = CHECKOUT / "docs" / "results.md"
+RESULTS = CHECKOUT / "benchmark" / "results"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return results_markdown(write_results(tmp_path_factory.mktemp("results")))
+
+
+def row(table, name):
+    line = next(line for line in table.splitlines() if line.startswith(f"| `{name}`"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_every_row_has_as_many_cells_as_the_heading(table):
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 12
+    assert len({line.count("|") for line in rows}) == 1
+
+
+def test_the_worst_case_counts_only_attackers_that_count(table):
+    cells = row(table, "invented_keyed")
+    assert float(cells[2].split("**")[1]) < 5
+    assert "(96.9)" in cells  # a reused nonce, in brackets
+
+
+def test_a_cell_that_was_not_run_and_one_that_does_not_apply_are_dashes(table):
+    assert row(table, "invented_noise")[4] == "–"  # noqa: RUF001
+    assert row(table, "invented_mosaic8")[6] == "–"  # noqa: RUF001
+
+
+def test_what_cannot_be_decrypted_is_starred(table):
+    assert row(table, "invented_mosaic8")[-1].endswith("*")
+    assert not row(table, "invented_keyed")[-1].endswith("*")
+
+
+def test_the_table_goes_between_the_marks_and_nothing_else_changes(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    results = write_results(tmp_path / "results")
+
+    update_document(document, results)
+    assert document.read_text() == f"before\n\n{BEGIN}\n{results_markdown(results)}\n{END}\n\nafter\n"
+
+    (results / "results.json").unlink()
+    update_document(document, results)
+    assert document.read_text() == f"before\n\n{BEGIN}\n{END}\n\nafter\n"
+
+
+def test_a_document_without_marks_is_left_alone(tmp_path):
+    document = tmp_path / "page.md"
+    document.write_text("nothing\n")
+    with pytest.raises(DdmError, match="lacks the lines"):
+        update_document(document, tmp_path)
+    assert document.read_text() == "nothing\n"
+
+
+def tracked(path):
+    """Whether git keeps a file: the results of a try-out are nobody's documentation."""
+    command = ["git", "-C", str(CHECKOUT), "ls-files", "--error-unmatch", str(path)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_documentation_holds_the_table_of_the_results_at_hand(tmp_path):
+    copy = tmp_path / "results.md"
+    text = DOCUMENT.read_text()
+    assert text.count(BEGIN) == text.count(END) == 1
+    if not tracked(RESULTS / "results.json"):
+        pytest.skip("the results of no benchmark are published in this checkout")
+    copy.write_text(text)
+    update_document(copy, RESULTS)
+    assert copy.read_text() == text, "docs/results.md lags behind benchmark/results; update the table"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"schema_version": 2}, "schema_version is 2"),
+        ({"cells": None}, "cells"),
+        ({"obfuscators": {}}, "not among the obfuscators"),
+    ],
+)
+def test_results_of_another_shape_are_refused_in_one_line(tmp_path, change, complaint):
+    write_json(tmp_path / "results.json", results_content(seeds=(0,)) | change)
+    with pytest.raises(DdmError, match=complaint) as error:
+        results_markdown(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_keys_of_a_later_version_around_the_figures_are_passed_over(tmp_path):
+    content = results_content(seeds=(0,))
+    content["cells"][0]["remark"] = "new"
+    write_json(tmp_path / "results.json", content | {"remark": "new"})
+    assert "invented_keyed" in results_markdown(tmp_path)
