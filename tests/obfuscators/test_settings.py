@@ -45,18 +45,3 @@ def test_a_method_says_whether_it_needs_a_key_and_decrypts_and_stores_neither_as
     assert isinstance(params.keyed, bool)
     assert isinstance(params.decrypts, bool)
     assert {"keyed", "decrypts"}.isdisjoint(field.name for field in dataclasses.fields(params))
-
-
-@pytest.mark.parametrize(
-    ("place", "words"),
-    [
-        ("register/gate/attackers/retraind", "attackers: 'retraind' is unknown; did you mean 'retrained'?"),
-        ("register/gate/channels/jpeg57", "channels: 'jpeg57' is unknown; did you mean 'jpeg75'?"),
-        ("register/gate/channels/webp", "'webp' is not measured; add it to utility: channels"),
-        ("register/models/ddm", "names that end in '.moves' record what became of a model"),
-    ],
-)
-def test_a_gate_that_nothing_could_pass_is_refused_at_once(write, place, words):
-    values = {"attackers": {"max_top1_upper95": 0.1}, "models": "ddm.moves"}
-    value = values.get(place.split("/")[-2], {"min_psnr_db": 20.0, "min_recognition_top1": 0.5})
-    assert words in message(write(changed(place, value)))
