@@ -1,41 +1,32 @@
-"""The parameters of the attack stage."""
+"""The parameters of recognisers and of the attack stage."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ddm_core.errors import did_you_mean
 from ddm_core.ranges import require, require_positive
 
-ARCHITECTURES = ("cnn", "resnet_arcface")
+ARCHITECTURES = ("cnn", "resnet_arcface", "mlp")
 """The networks that recognisers are made of (ddm_core.recognition_networks)."""
 
 
 @dataclass(frozen=True)
-class AttackParams:
-    """Training of the adaptive attackers and the size of their test.
+class RecogniserParams:
+    """How hard a recogniser tries.
 
-    With `validation_fraction` above 0 a recogniser keeps that part of its own training photos back, of each
-    person, goes back to its best epoch on them, and stops after `patience_epochs` without a better one (0:
-    never). Of several `architectures` the one that does best on those photos is tried on the test photos.
+    With `validation_fraction` above 0 it keeps that part of its own training photos back, of each person,
+    finds its best epoch on them, stops after `patience_epochs` without a better one (0: never), and then
+    learns from all its photos for as many epochs. Of several `architectures` it takes the one that did best
+    on those photos. `stronger_augmentation` varies each training photo more, but never mirrors it.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    inversion_steps: int
-    inversion_learning_rate: float
-    encryptions_per_photo: int
-    threads: int
-    seed: int
-    architectures: tuple[str, ...] = ("cnn",)
-    validation_fraction: float = 0.0
-    patience_epochs: int = 0
-    stronger_augmentation: bool = False
+    architectures: tuple[str, ...] = field(default=("cnn",), kw_only=True)
+    validation_fraction: float = field(default=0.0, kw_only=True)
+    patience_epochs: int = field(default=0, kw_only=True)
+    stronger_augmentation: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        require_positive(self, "epochs", "batch_size", "learning_rate", "inversion_steps")
-        require_positive(self, "inversion_learning_rate", "encryptions_per_photo", "threads")
         fraction, patience = self.validation_fraction, self.patience_epochs
         require(0 <= fraction < 1, f"validation_fraction is {fraction}; it must lie in [0, 1)")
         require(patience >= 0, f"patience_epochs is {patience}; it must not be negative")
@@ -48,3 +39,22 @@ class AttackParams:
             fraction > 0 or not chooses,
             "validation_fraction is 0; several architectures and patience_epochs need validation photos",
         )
+
+
+@dataclass(frozen=True)
+class AttackParams(RecogniserParams):
+    """Training of the adaptive attackers and the size of their test."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    inversion_steps: int
+    inversion_learning_rate: float
+    encryptions_per_photo: int
+    threads: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "epochs", "batch_size", "learning_rate", "inversion_steps")
+        require_positive(self, "inversion_learning_rate", "encryptions_per_photo", "threads")

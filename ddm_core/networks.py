@@ -30,6 +30,13 @@ def crop_like(images: Tensor, reference: Tensor) -> Tensor:
     return images[..., : reference.shape[-2], : reference.shape[-1]]
 
 
+def standardise(images: Tensor) -> Tensor:
+    """Return each picture with mean zero and deviation one."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = images.std(dim=(1, 2, 3), keepdim=True)
+    return (images - mean) / (deviation + 1e-3)
+
+
 class ResidualBlock(nn.Module):
     """x + conv(SiLU(conv(x))), starting as the identity (the last convolution starts at zero)."""
 
@@ -155,9 +162,7 @@ class RecognitionNetwork(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the features that the last layer decides by [batch, 64 width]."""
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        deviation = images.std(dim=(1, 2, 3), keepdim=True)
-        standard = pad_to_multiple((images - mean) / (deviation + 1e-3), 2)
+        standard = pad_to_multiple(standardise(images), 2)
         features: Tensor = self.pool(self.features(F.pixel_unshuffle(standard, 2))).flatten(1)
         return features
 

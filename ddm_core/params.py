@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from ddm_core.attack_params import AttackParams
+from ddm_core.attack_params import AttackParams, RecogniserParams
 from ddm_core.channel_names import LAB_CHANNELS
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.fetch_params import FetchParams
@@ -92,7 +92,7 @@ class PrepareParams:
 
 
 @dataclass(frozen=True)
-class RecogniseParams:
+class RecogniseParams(RecogniserParams):
     """Training of the recogniser on clean photos: epochs over the train split."""
 
     epochs: int
@@ -102,6 +102,7 @@ class RecogniseParams:
     seed: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(self, "epochs", "batch_size", "learning_rate", "threads")
 
 

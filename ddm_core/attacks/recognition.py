@@ -7,57 +7,29 @@ methods encrypted afresh every time under the attacker's own keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
-from ddm_core.evaluation import as_float, in_chunks
+from ddm_core.attacks.recogniser_training import Lesson, Obfuscate, RecognitionSettings, choose, fit
+from ddm_core.evaluation import in_chunks
 from ddm_core.keys import nonce_stream
-from ddm_core.networks import RecognitionNetwork, place
-from ddm_core.seeding import torch_generator
-from ddm_core.training import augment, rate_factor
+from ddm_core.recognition_networks import RecogniserNetwork
 
 RANKS = 5  # top-5 is the widest figure that anyone reports
-
-Obfuscate = Callable[[Tensor], Tensor]
-
-
-class RecognitionSettings(Protocol):
-    """The settings of one recogniser's training; RecogniseParams and AttackParams both have them."""
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the training photos."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """Photos in a step."""
-        ...
-
-    @property
-    def learning_rate(self) -> float:
-        """Highest rate of the schedule."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of every draw."""
-        ...
+NONCES = 2**32  # as many as a nonce stream holds
 
 
 @dataclass(frozen=True)
 class Recogniser:
     """A trained network that names the person in a picture."""
 
-    network: RecognitionNetwork
+    network: RecogniserNetwork
     device: str
+    architecture: str = "cnn"
 
     def recognise(self, images: Tensor) -> Tensor:
         """Return the most likely identity of each image [n, c, h, w] in [0, 1], int64 [n]."""
@@ -89,34 +61,24 @@ def train_recogniser(  # noqa: PLR0917 - one line a thing that it trains on
     device: str,
     obfuscate: Obfuscate | None = None,
 ) -> Recogniser:
-    """Train on uint8 photos [n, c, h, w]: augmented, then obfuscated, as an attacker with the code would."""
-    draws = torch_generator(settings.seed, f"recognise/{name}")
-    network = place(RecognitionNetwork(images.shape[1], identities), device).train()
-    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.05, fused=True)
-    batches = len(images) // settings.batch_size or 1
-    steps = settings.epochs * batches
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: rate_factor(step, steps, steps // 10)
-    )
-    for step in tqdm(range(steps), desc=f"recogniser {name}", unit="step", mininterval=1.0):
-        if step % batches == 0:
-            order = torch.randperm(len(images), generator=draws)
-        chosen = order[step % batches * settings.batch_size :][: settings.batch_size]
-        photos = augment(as_float(images[chosen]).to(device), draws)
-        seen = obfuscate(photos) if obfuscate else photos
-        with torch.autocast(device, torch.bfloat16):
-            logits = network(seen.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels[chosen].to(device), label_smoothing=0.1)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-    return Recogniser(network.eval(), device)
+    """Train on uint8 photos [n, c, h, w] as `settings` say; each is augmented and then obfuscated.
+
+    With validation photos to choose by, the architecture and its number of epochs are chosen on them, and the
+    winner then learns from all photos.
+
+    Raises:
+        DdmError: the loss is not finite, or no photos to validate on.
+    """
+    lesson = Lesson(images, labels, identities, settings, name, device, obfuscate)
+    architecture, epochs = settings.architectures[0], settings.epochs
+    if settings.validation_fraction > 0:
+        choice = choose(lesson, settings.epochs)
+        architecture, epochs = choice.architecture, choice.epochs
+    return Recogniser(fit(lesson, architecture, epochs), device, architecture)
 
 
-def fresh_encryptions(target: Target, purpose: str, count: int) -> Obfuscate:
-    """Return a function that obfuscates batches as the attacker: own key, a new nonce every time."""
+def fresh_encryptions(target: Target, purpose: str, count: int = NONCES) -> Obfuscate:
+    """Return a function that obfuscates up to `count` images as the attacker: own key, ever new nonces."""
     nonces = nonce_stream(target.params.seed, f"{target.name}/{purpose}/train", count)
 
     def obfuscate(images: Tensor) -> Tensor:
@@ -141,6 +103,7 @@ def retrained(target: Target) -> Outcome:
         target.params,
         f"{target.name}/retrained",
         target.device,
-        fresh_encryptions(target, "retrained", target.params.epochs * len(target.train.images)),
+        fresh_encryptions(target, "retrained"),
     )
-    return Outcome(encrypted.labels, recogniser.rank(encrypted.hidden))
+    ranking = recogniser.rank(encrypted.hidden)
+    return Outcome(encrypted.labels, ranking, architecture=recogniser.architecture)

@@ -52,6 +52,7 @@ def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> Recogni
         **asdict(result),
         "channels": test.images.shape[1],
         "identities": len(test.identities),
+        "architecture": trained.architecture,
     }
     with atomic_directory(recogniser) as folder:
         save_weights(trained.network, folder / WEIGHTS)
@@ -68,12 +69,13 @@ def load_recogniser(folder: Path, device: str) -> Recogniser:
     """
     from ddm_core.attacks.recognition import Recogniser
     from ddm_core.checkpoints import WEIGHTS, load_weights
-    from ddm_core.networks import RecognitionNetwork
+    from ddm_core.recognition_networks import ARCHITECTURE
 
     description = read_json(folder / DESCRIPTION)
     try:
-        network = RecognitionNetwork(description["channels"], description["identities"])
-    except (KeyError, TypeError, RuntimeError):  # RuntimeError: no such layer size
+        architecture = description.get("architecture", "cnn")  # early descriptions knew only this one
+        network = ARCHITECTURE[architecture].build(description["channels"], description["identities"])
+    except (AttributeError, KeyError, TypeError, RuntimeError):  # RuntimeError: no such layer size
         raise DdmError(f"{folder / DESCRIPTION}: damaged; run the recognise stage again") from None
     load_weights(network, folder / WEIGHTS)
-    return Recogniser(network.to(device).eval(), device)
+    return Recogniser(network.to(device).eval(), device, architecture)

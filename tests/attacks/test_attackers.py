@@ -16,7 +16,7 @@ from ddm_core.metrics import psnr_db, wilson_interval
 from ddm_core.obfuscators.classical import Identity, Mosaic
 from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
-from ddm_core.results import ATTACKERS, CONTROLS
+from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import train
 
@@ -96,7 +96,7 @@ def at_chance(outcome):
 
 
 def test_every_attacker_that_results_name_exists():
-    assert tuple(ATTACK) == ATTACKERS + CONTROLS
+    assert tuple(ATTACK) == ATTACKERS + LAB_ATTACKERS + CONTROLS
 
 
 # Recognition

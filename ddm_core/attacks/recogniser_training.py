@@ -1,0 +1,209 @@
+"""How one recogniser is trained, and how the best of several is chosen without a look at test photos."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ddm_core.augmentation import augment_strongly
+from ddm_core.errors import DdmError
+from ddm_core.evaluation import as_float, in_chunks
+from ddm_core.networks import place
+from ddm_core.recognition_networks import ARCHITECTURE, RecogniserNetwork
+from ddm_core.seeding import torch_generator
+from ddm_core.training import augment, rate_factor
+
+Obfuscate = Callable[[Tensor], Tensor]
+
+
+class RecognitionSettings(Protocol):
+    """The settings of one recogniser's training; RecogniseParams and AttackParams both have them."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training photos."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Photos in a step."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """Highest rate of the schedule."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of every draw."""
+        ...
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """The networks to choose from."""
+        ...
+
+    @property
+    def validation_fraction(self) -> float:
+        """Part of the training photos, of each person, that the choice is made on."""
+        ...
+
+    @property
+    def patience_epochs(self) -> int:
+        """Epochs without gain on those photos before training stops; 0: never."""
+        ...
+
+    @property
+    def stronger_augmentation(self) -> bool:
+        """Whether training photos vary more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a recogniser learns from: uint8 photos [n, c, h, w] and the people in them, and how it sees them.
+
+    `name` tells this training's draws from others'.
+    """
+
+    images: Tensor
+    labels: Tensor
+    identities: int
+    settings: RecognitionSettings
+    name: str
+    device: str
+    obfuscate: Obfuscate | None
+
+    def part(self, chosen: Tensor) -> Lesson:
+        """Return the same lesson with only the photos at positions `chosen`."""
+        return dataclasses.replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An architecture, the number of epochs that did best, and how well that did: better ones are greater."""
+
+    architecture: str
+    epochs: int
+    score: tuple[float, float]
+
+
+def choose(lesson: Lesson, epochs: int) -> Choice:
+    """Train every architecture on a part of the lesson's photos and compare them on the rest."""
+    kept, held_back = split_for_validation(lesson)
+    choices = [
+        _try_architecture(lesson.part(kept), lesson.part(held_back), name, epochs)
+        for name in lesson.settings.architectures
+    ]
+    return max(choices, key=lambda choice: choice.score)
+
+
+def split_for_validation(lesson: Lesson) -> tuple[Tensor, Tensor]:
+    """Return positions of photos to train on and to hold back: at least one of each for every person.
+
+    Raises:
+        DdmError: nobody has a second photo.
+    """
+    draws = torch_generator(lesson.settings.seed, f"validation/{lesson.name}")
+    kept, held_back = [], []
+    for person in range(lesson.identities):
+        photos = (lesson.labels == person).nonzero().flatten()
+        photos = photos[torch.randperm(len(photos), generator=draws)]
+        wanted = max(1, round(lesson.settings.validation_fraction * len(photos)))
+        count = max(0, min(wanted, len(photos) - 1))
+        held_back.append(photos[:count])
+        kept.append(photos[count:])
+    if not sum(map(len, held_back)):
+        raise DdmError(
+            f"recogniser {lesson.name}: nobody has a second training photo to validate on; "
+            "set validation_fraction to 0, with one architecture and patience_epochs 0"
+        )
+    return torch.cat(kept), torch.cat(held_back)
+
+
+def _try_architecture(lesson: Lesson, held_back: Lesson, architecture: str, epochs: int) -> Choice:
+    best = Choice(architecture, 0, (-1.0, -math.inf))
+
+    def after_epoch(epoch: int, network: RecogniserNetwork) -> bool:
+        nonlocal best
+        score = validate(network, held_back)
+        if score > best.score:
+            best = Choice(architecture, epoch, score)
+        return 0 < lesson.settings.patience_epochs <= epoch - best.epochs
+
+    fit(lesson, architecture, epochs, after_epoch)
+    return best
+
+
+@torch.no_grad()
+def validate(network: RecogniserNetwork, lesson: Lesson) -> tuple[float, float]:
+    """Return the accuracy and the mean log-likelihood on the lesson's photos, obfuscated afresh."""
+    network.eval()
+    photos = as_float(lesson.images).to(lesson.device)
+    seen = [
+        lesson.obfuscate(photos[part]) if lesson.obfuscate else photos[part]
+        for part in in_chunks(len(photos))
+    ]
+    scores = torch.cat([network(chunk).float() for chunk in seen])
+    network.train()
+    labels = lesson.labels.to(lesson.device)
+    accuracy = (scores.argmax(1) == labels).double().mean()
+    return accuracy.item(), -F.cross_entropy(scores, labels).item()
+
+
+def fit(
+    lesson: Lesson,
+    architecture: str,
+    epochs: int,
+    after_epoch: Callable[[int, RecogniserNetwork], bool] | None = None,
+) -> RecogniserNetwork:
+    """Return a network trained on the lesson: photos augmented, then obfuscated, as an attacker would.
+
+    After each epoch `after_epoch` gets its number, from 1, and the network, and says whether to stop.
+
+    Raises:
+        DdmError: the loss is not finite.
+    """
+    settings, where, count = lesson.settings, lesson.device, len(lesson.images)
+    draws = torch_generator(settings.seed, f"recognise/{lesson.name}")
+    vary = augment_strongly if settings.stronger_augmentation else augment
+    loss_of = ARCHITECTURE[architecture].loss
+    network = place(
+        ARCHITECTURE[architecture].build(lesson.images.shape[1], lesson.identities), where
+    ).train()
+    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.05, fused=True)
+    batches = count // settings.batch_size or 1
+    steps = epochs * batches
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: rate_factor(step, steps, steps // 10)
+    )
+    for step in tqdm(range(steps), desc=f"recogniser {lesson.name}", unit="step", mininterval=1.0):
+        if step % batches == 0:
+            order = torch.randperm(count, generator=draws)
+        chosen = order[step % batches * settings.batch_size :][: settings.batch_size]
+        photos = vary(as_float(lesson.images[chosen]).to(where), draws)
+        seen = lesson.obfuscate(photos) if lesson.obfuscate else photos
+        with torch.autocast(where, torch.bfloat16):
+            scores = network(seen.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(scores, lesson.labels[chosen].to(where))
+        if not torch.isfinite(loss):
+            raise DdmError(
+                f"recogniser {lesson.name}: the loss is not finite at step {step + 1}; lower learning_rate"
+            )
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if after_epoch and (step + 1) % batches == 0 and after_epoch((step + 1) // batches, network):
+            break
+    return network.eval()
