@@ -29,13 +29,16 @@ from ddm_core.obfuscator_params import (
     parse_obfuscator,
 )
 from ddm_core.ranges import require, require_positive
-from ddm_core.results import CHANNELS
+from ddm_core.results import ATTACKERS, CHANNELS, LAB_ATTACKERS
 from ddm_core.strict import parse
 
 __all__ = [  # what this module offers, wherever it is defined
     "METHODS",
     "AttackParams",
+    "AttackerLimit",
     "BlurParams",
+    "ChampionParams",
+    "ChannelLimit",
     "DdmParams",
     "FetchParams",
     "GateParams",
@@ -135,38 +138,90 @@ class ReportParams:
 
 
 @dataclass(frozen=True)
-class GateParams:
-    """What a model must reach. Accuracies are fractions, PSNR is in decibels.
+class AttackerLimit:
+    """What one attacker may reach: the upper end of the 95 % interval of its top-1 accuracy, a fraction."""
 
-    Every attacker in `attackers` must have been tried, or be recorded as not applicable: a model that was
-    never attacked has not shown that it withstands attacks.
-    """
+    max_top1_upper95: float
 
-    attackers: tuple[str, ...]
-    max_worst_case_top1_upper95: float
+    def __post_init__(self) -> None:
+        _require_fraction(self, "max_top1_upper95")
+
+
+@dataclass(frozen=True)
+class ChannelLimit:
+    """What the receiver must get after one channel: PSNR in decibels, recognition as a fraction."""
+
     min_psnr_db: float
-    min_psnr_db_jpeg75: float
-    min_psnr_db_resize50: float
     min_recognition_top1: float
 
     def __post_init__(self) -> None:
-        require(len(self.attackers) > 0, "attackers is empty; name at least one, for example retrained")
-        for name in ("max_worst_case_top1_upper95", "min_recognition_top1"):
-            value = getattr(self, name)
-            require(0 < value <= 1, f"{name} is {value}; it must be a fraction above 0, at most 1")
+        _require_fraction(self, "min_recognition_top1")
+
+
+@dataclass(frozen=True)
+class ChampionParams:
+    """When a challenger that passed the gate replaces the champion, both measured on the same photos.
+
+    Its mean PSNR over the gate's channels must be higher by at least `min_psnr_gain_db` (decibels). And with
+    the one-sided `confidence` (a fraction) it must be worse by no more than a margin (fractions): the worst
+    attacker's top-1 accuracy by `max_top1_rise`, recognition after each channel by `max_recognition_fall`.
+    """
+
+    min_psnr_gain_db: float
+    max_top1_rise: float
+    max_recognition_fall: float
+    confidence: float
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.min_psnr_gain_db < 100,
+            f"min_psnr_gain_db is {self.min_psnr_gain_db}; it must lie in 0..100 decibels",
+        )
+        _require_fraction(self, "max_top1_rise", "max_recognition_fall")
+        require(
+            0.5 <= self.confidence < 1,
+            f"confidence is {self.confidence}; it must be a fraction from 0.5, below 1, such as 0.95",
+        )
+
+
+@dataclass(frozen=True)
+class GateParams:
+    """The gate's policy: what a model must reach, and when it replaces the champion.
+
+    Every attacker in `attackers` must have been tried and stay below its limit, or be recorded as not
+    applicable: a model that was never attacked has not shown that it withstands attacks. The worst of all
+    attackers, named here or not, stays below `max_worst_case_top1_upper95` (a fraction). Every channel in
+    `channels` must have been measured and reach its limits.
+    """
+
+    attackers: dict[str, AttackerLimit]
+    max_worst_case_top1_upper95: float
+    channels: dict[str, ChannelLimit]
+    champion: ChampionParams
+
+    def __post_init__(self) -> None:
+        _require_fraction(self, "max_worst_case_top1_upper95")
+        for where, names, known, example in (
+            ("attackers", self.attackers, ATTACKERS + LAB_ATTACKERS, "retrained"),
+            ("channels", self.channels, LAB_CHANNELS, "png"),
+        ):
+            require(len(names) > 0, f"{where} is empty; name at least one, for example {example}")
+            for name in names:
+                require(name in known, f"{where}: '{name}' is unknown{did_you_mean(name, known)}")
+
+
+def _require_fraction(params: object, *names: str) -> None:
+    for name in names:
+        value = getattr(params, name)
+        require(0 < value <= 1, f"{name} is {value}; it must be a fraction above 0, at most 1")
 
 
 @dataclass(frozen=True)
 class RegisterParams:
-    """Registered model names (obfuscator -> name in the registry), the gate and the champion's rule.
-
-    A challenger replaces the champion when its mean PSNR over the gate's three channels is higher by at
-    least `champion_min_psnr_gain_db` (decibels), both measured on the same photos.
-    """
+    """Registered model names (obfuscator -> name in the registry) and the gate's policy."""
 
     models: dict[str, str]
     gate: GateParams
-    champion_min_psnr_gain_db: float
 
     def __post_init__(self) -> None:
         names = list(self.models.values())
@@ -175,6 +230,10 @@ class RegisterParams:
             require(
                 re.fullmatch(r"[\w.-]+", name) is not None,
                 f"models has the name '{name}'; a name has letters, digits, '_', '-' and '.' only",
+            )
+            require(
+                not name.endswith(".moves"),
+                f"models has the name '{name}'; names that end in '.moves' record what became of a model",
             )
 
 
@@ -201,6 +260,11 @@ class Params:
         ]:
             known = name in self.train
             require(known, f"{where}: '{name}' is no obfuscator of train{did_you_mean(name, self.train)}")
+        for name in self.register.gate.channels:
+            require(
+                name in self.utility.channels,
+                f"register: gate: channels: '{name}' is not measured; add it to utility: channels",
+            )
 
 
 def load(path: Path) -> Params:

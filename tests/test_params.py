@@ -100,7 +100,8 @@ def test_whole_floats_are_taken_for_integers_and_integers_for_floats(write):
         ("utility", "encryption_per_photo", "encryptions_per_photo"),
         ("report", "headlines", "headline"),
         ("register", "gates", "gate"),
-        ("register/gate", "min_psnr_dB", "min_psnr_db"),
+        ("register/gate", "chanels", "channels"),
+        ("register/gate/channels/png", "min_psnr_dB", "min_psnr_db"),
     ],
 )
 def test_a_misspelt_key_is_named_with_the_one_that_was_meant(write, place, misspelt, meant):
@@ -114,7 +115,7 @@ def test_a_key_like_no_other_is_answered_with_the_known_ones(write):
 
 
 @pytest.mark.parametrize(
-    "place", ["prepare/seed", "train/keyed_ddm/blocks", "register/gate/min_psnr_db", "attack"]
+    "place", ["prepare/seed", "train/keyed_ddm/blocks", "register/gate/channels/png/min_psnr_db", "attack"]
 )
 def test_a_missing_key_is_named_with_its_place(write, place):
     content = copy.deepcopy(CONTENT)
@@ -187,7 +188,7 @@ def test_a_value_of_the_wrong_type_is_shown_with_its_place(write, place, value):
     text = message(write(changed(place, value)))
     assert f"params.yaml: {place.replace('/', ': ')}" in text
     assert "expected" in text
-    assert text.endswith(f"got {value[0] if value == [1] and 'attackers' in place else value!r}")
+    assert text.endswith(f"got {value!r}")
 
 
 def test_a_number_that_yaml_reads_as_text_is_explained(write):
@@ -254,9 +255,14 @@ def test_a_number_that_yaml_reads_as_text_is_explained(write):
         ("attack/threads", 0),
         ("utility/encryptions_per_photo", 0),
         ("utility/threads", 0),
-        ("register/gate/attackers", []),
+        ("register/gate/attackers", {}),
+        ("register/gate/attackers/clean/max_top1_upper95", 8.0),
         ("register/gate/max_worst_case_top1_upper95", 8.0),
-        ("register/gate/min_recognition_top1", 0.0),
+        ("register/gate/channels", {}),
+        ("register/gate/channels/png/min_recognition_top1", 0.0),
+        ("register/gate/champion/min_psnr_gain_db", -0.1),
+        ("register/gate/champion/max_top1_rise", 0.0),
+        ("register/gate/champion/confidence", 1.0),
         ("register/models/ddm", "a/b"),
         ("register/models/ddm", "keyed_ddm"),
     ],
@@ -268,6 +274,21 @@ def test_a_value_out_of_range_is_named_with_its_place(write, place, value):
     text = message(write(changed(place, value)))
     assert f"{': '.join(['params.yaml', *sections])}: " in text
     assert key in text or "uri" in text
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("register/gate/attackers/retraind", "attackers: 'retraind' is unknown; did you mean 'retrained'?"),
+        ("register/gate/channels/pngs", "channels: 'pngs' is unknown; did you mean 'png'?"),
+        ("register/gate/channels/webp", "'webp' is not measured; add it to utility: channels"),
+        ("register/models/ddm", "names that end in '.moves' record what became of a model"),
+    ],
+)
+def test_a_gate_that_nothing_could_pass_is_refused_at_once(write, place, words):
+    values = {"attackers": {"max_top1_upper95": 0.1}, "models": "ddm.moves"}
+    value = values.get(place.split("/")[-2], {"min_psnr_db": 20.0, "min_recognition_top1": 0.5})
+    assert words in message(write(changed(place, value)))
 
 
 # Files

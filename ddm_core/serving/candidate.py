@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddm_core.files import sha256_bytes
-from ddm_core.gate import CHANNELS, Verdict, measured
+from ddm_core.gate import Verdict, measured
 from ddm_core.tracking import DATASET_TAG, WEIGHTS_TAG
 
 EVIDENCE_TAG = "ddm.evidence_sha256"
@@ -71,10 +71,12 @@ def summary(candidate: Candidate) -> str:
     top1 = measured(candidate.evidence, "worst_case", "top1")
     upper = measured(candidate.evidence, "worst_case", "ci95", 1)
     worst = f"Worst attacker: top-1 {percent(top1)}, at most {percent(upper)} with 95 % confidence"
-    restored = ", ".join(
-        f"{decibels(measured(candidate.evidence, 'utility', channel, 'psnr_db'))} after {channel}"
-        for channel in CHANNELS
-    )
+    psnr = {
+        check.name.removeprefix("psnr_db_"): check.measured
+        for check in candidate.verdict.checks
+        if check.name.startswith("psnr_db_")
+    }
+    restored = ", ".join(f"{decibels(value)} after {channel}" for channel, value in psnr.items())
     return f"{verdict} {worst} (chance {percent(candidate.chance)}). Restored photos: {restored}."
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddm_core.gate import beats
+from ddm_core.params import GateParams
 from ddm_core.serving.candidate import (
     EVIDENCE_CONTENT_TAG,
     Candidate,
@@ -37,7 +38,7 @@ class Standing:
     reason: str
 
 
-def place(candidate: Candidate, min_gain_db: float) -> Standing:
+def place(candidate: Candidate, gate: GateParams) -> Standing:
     """Register the candidate, or find the version it already has, and move the aliases it deserves.
 
     Raises:
@@ -51,7 +52,7 @@ def place(candidate: Candidate, min_gain_db: float) -> Standing:
         for key, value in version_tags(candidate).items():
             client.set_model_version_tag(candidate.name, version, key, value)
         client.update_model_version(candidate.name, version, description=summary(candidate))
-        reason = _move_aliases(client, candidate, int(version), min_gain_db)
+        reason = _move_aliases(client, candidate, int(version), gate)
         held = aliases(client, candidate.name)
     mine = tuple(sorted(alias for alias, holder in held.items() if holder == int(version)))
     return Standing(int(version), training_run, mine, held.get(CHAMPION), reason)
@@ -68,14 +69,14 @@ def is_whole(client: MlflowClient, name: str, version: int) -> bool:
     return any(_usable(found) for found in _versions(client, name) if int(found.version) == version)
 
 
-def _move_aliases(client: MlflowClient, candidate: Candidate, version: int, min_gain_db: float) -> str:
+def _move_aliases(client: MlflowClient, candidate: Candidate, version: int, gate: GateParams) -> str:
     if not candidate.verdict.passed:
         return f"failed the gate, no alias moved: {candidate.verdict.failures}"
     client.set_registered_model_alias(candidate.name, CHALLENGER, str(version))
     held = aliases(client, candidate.name).get(CHAMPION)
     if held == version:
         return "passed the gate; is the champion already"
-    better, reason = _compare(client, candidate, held, min_gain_db)
+    better, reason = _compare(client, candidate, held, gate)
     if not better:
         return f"passed the gate; the champion stays: {reason}"
     client.set_registered_model_alias(candidate.name, CHAMPION, str(version))
@@ -83,7 +84,7 @@ def _move_aliases(client: MlflowClient, candidate: Candidate, version: int, min_
 
 
 def _compare(
-    client: MlflowClient, candidate: Candidate, held: int | None, min_gain_db: float
+    client: MlflowClient, candidate: Candidate, held: int | None, gate: GateParams
 ) -> tuple[bool, str]:
     if held is None:
         return True, "the first"
@@ -95,7 +96,7 @@ def _compare(
             f"version {held} was measured on other photos, so the figures do not compare;"
             " move the alias by hand in the MLflow UI if this version is the better one"
         )
-    return beats(candidate.evidence, _read_evidence(tags), min_gain_db)
+    return beats(candidate.evidence, _read_evidence(tags), gate.champion, gate.channels)
 
 
 def _read_evidence(tags: dict[str, str]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def run(params: RegisterParams, *, metrics: Path, models: Path, registration: Pa
         _candidate(report, obfuscator, name, models / obfuscator, params.gate)
         for obfuscator, name in params.models.items()
     ]
-    placed = [(candidate, place(candidate, params.champion_min_psnr_gain_db)) for candidate in candidates]
+    placed = [(candidate, place(candidate, params.gate)) for candidate in candidates]
     result = RegisterResult(
         shown_uri(),
         tuple(

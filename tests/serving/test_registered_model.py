@@ -276,7 +276,7 @@ def test_the_champion_loads_in_a_fresh_process_elsewhere_and_leaves_no_key_behin
     elsewhere.mkdir()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(project)
-    assert place(candidate(project / "models/keyed_ddm", "keyed_ddm"), 0.1).champion == 1
+    assert place(candidate(project / "models/keyed_ddm", "keyed_ddm"), PARAMS.register.gate).champion == 1
 
     keys = {"right.key": generate_key(), "wrong.key": generate_key()}
     for name, key in keys.items():

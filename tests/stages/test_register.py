@@ -12,9 +12,8 @@ import torch
 from ddm_core.checkpoints import weights_digest
 from ddm_core.errors import DdmError
 from ddm_core.files import write_json
-from ddm_core.gate import CHANNELS
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
-from ddm_core.params import load
+from ddm_core.params import ChannelLimit, load
 from ddm_core.serving import registry
 from ddm_core.stages.register import MEND, run, summarise
 from ddm_core.tracking import WEIGHTS_TAG, connect, track_run
@@ -22,7 +21,7 @@ from ddm_core.tracking import WEIGHTS_TAG, connect, track_run
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 BOTH = PARAMS.register
 KEYED = dataclasses.replace(BOTH, models={"keyed_ddm": "keyed_ddm"})
-ATTACKERS = BOTH.gate.attackers
+ATTACKERS, CHANNELS = tuple(BOTH.gate.attackers), tuple(BOTH.gate.channels)
 
 
 def evidence(worst=0.03, psnr=33.0):
@@ -183,7 +182,7 @@ def test_the_same_weights_measured_anew_are_a_new_version(project):
 
 def test_a_stricter_gate_judges_the_same_version_again(project):
     project.register()
-    stricter = dataclasses.replace(KEYED.gate, min_psnr_db=34.0)
+    stricter = dataclasses.replace(KEYED.gate, channels={"png": ChannelLimit(34.0, 0.97)})
     keyed = project.register(dataclasses.replace(KEYED, gate=stricter))["keyed_ddm"]
     assert (keyed.version, keyed.passed) == (1, False)
     assert connect().get_model_version("keyed_ddm", "1").tags["ddm.gate"] == "failed"

@@ -15,7 +15,6 @@ import torch
 
 from ddm_core.checkpoints import weights_digest
 from ddm_core.files import write_json
-from ddm_core.gate import CHANNELS
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
 from ddm_core.params import load
 from ddm_core.stages.register import run, summarise
@@ -75,7 +74,9 @@ def test_runs_models_and_aliases_live_on_the_server_and_nothing_in_the_project(s
         "weights_sha256": weights_digest(project / "models/keyed_ddm"),
         "attacks": dict.fromkeys(PARAMS.register.gate.attackers, cell),
         "worst_case": {"attacker": "retrained", **cell},
-        "utility": {channel: {"psnr_db": 33.0, "recognition_top1": 0.99} for channel in CHANNELS},
+        "utility": {
+            channel: {"psnr_db": 33.0, "recognition_top1": 0.99} for channel in PARAMS.register.gate.channels
+        },
     }
     provenance = {"commit": "c0ffee", "dataset_digest": "ab" * 32}
     metrics = {"chance_top1": 0.025, "obfuscators": {"keyed_ddm": evidence}, "provenance": provenance}
