@@ -16,6 +16,7 @@ HEIGHT, LETTER = 1.35 * SIZE, 0.6 * SIZE  # of a line, and of a letter's width: 
 POINT = 6.0  # half the side of the square that a point takes
 FARTHEST = 20  # lines up or down that a name may move
 
+COVERING, LONG = 10, 8  # a covered name is as bad as ten crossed ones, a crossed one as eight lines away
 SAMPLES = 24  # spots along a line that are looked at
 
 Spot = tuple[float, float]
@@ -69,13 +70,14 @@ def _best_box(spot: Spot, width: float, inside: Box, taken: Sequence[Box], leade
         return next(_candidates(spot, width))
     nearness = {box: i for i, box in enumerate(boxes)}
 
-    def cost(box: Box) -> tuple[int, int]:
-        covered = 10 * sum(_overlap(box, other) for other in taken)
+    def cost(box: Box) -> tuple[float, int]:
+        covered = sum(_overlap(box, other) for other in taken)
         crossed = sum(_crosses(leader, box) for leader in leaders)
         if _is_far(spot, box):
             own = (spot, _middle(box))
             crossed += sum(_crosses(own, other) for other in taken if not _contains(other, spot))
-        return covered + crossed, nearness[box]
+        lines_away = abs(_middle(box)[1] - spot[1]) / HEIGHT
+        return COVERING * covered + crossed + lines_away / LONG, nearness[box]
 
     return min(boxes, key=cost)
 
