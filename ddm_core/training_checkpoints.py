@@ -151,7 +151,8 @@ class Checkpoints:
             self._losses[checkpoint.name] = checkpoint.smoothed_l1
             self._remove_superseded()
         except (OSError, SafetensorError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error).rpartition("error: ")[2]
+            text = str(error).rpartition("error: ")[2].partition(" (os error")[0]  # safetensors' own words
+            reason = error.strerror if isinstance(error, OSError) else text
             raise DdmError(
                 f"{self._place.address}: the checkpoint of step {checkpoint.step} cannot be written"
                 f" ({reason}); make room there and run the same command again; {self._standing()}"
