@@ -90,9 +90,8 @@ def _obfuscators(records: Sequence[Record], laboratory: Laboratory) -> dict[str,
 def _settings(name: str, laboratory: Laboratory) -> ObfuscatorParams:
     """Return an obfuscator's settings; of a model of ours that was named by its MLflow address, its own."""
     settings = laboratory.params.train[name]
-    if settings.method != "external":
-        return settings
-    return describe(laboratory.places.folder(Cell("train", laboratory.params.seeds[0], name))).params
+    folder = laboratory.places.folder(Cell("train", laboratory.params.seeds[0], name))
+    return describe(folder).params if settings.method == "external" and folder.exists() else settings
 
 
 def _without_params(record: Record) -> dict[str, Any]:
