@@ -12,6 +12,7 @@ from ddm_core.reporting.page import grade
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS, ChannelUtility, VerificationFigures
 
 CHANCE_AUC = 0.5  # the area under the curve of who tells same from different by throwing a coin
+GATE_VERBS = {"failed": "failed", "not run": "was not run"}
 ATTACKER_ORDER = (*ATTACKERS, *LAB_ATTACKERS, *CONTROLS)
 
 
@@ -189,9 +190,13 @@ def _grade(worst: Pooled | None, areas: Iterable[Area], chance: float) -> str:
 
 
 def verdict(results: Results, rows: list[Row]) -> str:
-    """Return the one sentence that the page opens with; the unprotected photo is no candidate."""
-    if any(not check.passed for check in results.sanity):
-        return "No verdict: the attackers did not pass their own sanity gate."
+    """Return the one sentence that the page opens with; the unprotected photo is no candidate.
+
+    There is none before the attackers have shown what they can do: a weak attacker fails on everything.
+    """
+    gate = gate_state(results.sanity)
+    if gate != "passed":
+        return f"No verdict: the sanity gate of the attackers {GATE_VERBS[gate]}."
     judged = [row for row in rows if row.entry.method != "none" and row.worst]
     hidden = [row.name for row in judged if row.grade == "hidden"]
     if not judged:

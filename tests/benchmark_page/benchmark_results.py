@@ -43,6 +43,13 @@ ATTACKERS = (
     "learning_curve",
     "nonce_reuse",
 )
+SHA256 = ("inputs_sha256", "code_sha256", "dataset_sha256", "weights_sha256", "recogniser_sha256")
+PROVENANCE = {
+    **dict.fromkeys(SHA256, "ab" * 32),
+    **{"commit": "c0ffee" * 6 + "c0ff", "dirty": False},
+    **{"python": "3.11.0", "torch": "9.9", "numpy": "9.9", "pillow": "9.9"},
+    **{"threads": 1, "seconds": 12.5, "finished_at": "2001-02-03T04:05:06+00:00"},
+}
 WITHOUT_PICTURE = "invented_blur61"
 WITH_CURVE = ("invented_none", "invented_mosaic8", "invented_keyed")
 
@@ -142,12 +149,13 @@ def results_content(seeds: tuple[int, ...] = (0, 1)) -> dict:
     cells = [
         {
             "schema_version": 1,
+            "stage": "attack",
             "obfuscator": entry[0],
             "settings": {"method": entry[1], **entry[2]},
             "attacker": attacker,
             "seed": seed,
             "result": dataclasses.asdict(cell_result(entry, attacker, seed)),
-            "provenance": {"commit": "c0ffee", "dirty": False, "torch": "9.9", "threads": 1, "seconds": 12.5},
+            "provenance": PROVENANCE,
         }
         for seed in seeds
         for entry in OBFUSCATORS
@@ -211,7 +219,7 @@ def results_content(seeds: tuple[int, ...] = (0, 1)) -> dict:
                     }
                     for seed in seeds
                 ],
-                "generated_by": {"commit": "c0ffee", "command": "ddm benchmark --seeds 2"},
+                "generated_by": {"commit": PROVENANCE["commit"], "command": "ddm benchmark --seeds 2"},
             }
         )
     )

@@ -1,12 +1,16 @@
 """The results page as a document: complete, well-formed, self-contained, readable by everyone."""
 
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
+import jsonschema
 import pytest
 from benchmark_results import OBFUSCATORS, WITHOUT_PICTURE, results_content, write_results
 
+from ddm_core import benchmark
 from ddm_core.benchmark.page import write_page
 from ddm_core.benchmark.results_file import read_results
 from ddm_core.benchmark.summary import summarise, verdict
@@ -177,6 +181,16 @@ def test_a_failed_gate_takes_the_verdict_away(tmp_path):
     index = Document(write_page(write_results(tmp_path, content)))
     assert index.all("h1")[0]["text"].startswith("No verdict")
     assert "Sanity gate of the attackers: failed" in index.all("body")[0]["text"]
+
+
+def test_without_a_gate_there_is_no_verdict(tmp_path):
+    index = Document(write_page(write_results(tmp_path, results_content(seeds=(0,)) | {"sanity": []})))
+    assert index.all("h1")[0]["text"] == "No verdict: the sanity gate of the attackers was not run."
+
+
+def test_the_made_up_results_have_the_shape_that_the_benchmark_writes():
+    schema = json.loads((Path(benchmark.__file__).parent / "results.schema.json").read_text())
+    jsonschema.validate(results_content(), schema)
 
 
 def test_verification_above_chance_is_a_leak_though_nobody_is_named(tmp_path):
