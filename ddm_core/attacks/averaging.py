@@ -32,14 +32,14 @@ def averaging(target: Target) -> Outcome:
         dataclasses.replace(target.params, epochs=epochs),
         f"{target.name}/averaging",
         target.device,
-        _fresh_averages(target, epochs),
+        _fresh_averages(target),
     )
     return Outcome(labels, recogniser.rank(hidden))
 
 
 def mean_of_encryptions(hidden: Tensor) -> Tensor:
     """Return the averages [n, c, h, w] of encryptions [ENCRYPTIONS n, c, h, w]: all n photos, then again."""
-    return hidden.float().unflatten(0, (ENCRYPTIONS, -1)).mean(dim=0)
+    return hidden.float().view(ENCRYPTIONS, -1, *hidden.shape[1:]).mean(dim=0)
 
 
 def _averaged_test_photos(target: Target) -> tuple[Tensor, Tensor]:
@@ -56,8 +56,8 @@ def _averaged_test_photos(target: Target) -> tuple[Tensor, Tensor]:
     return torch.cat(averages), target.test.labels.repeat(repeats)
 
 
-def _fresh_averages(target: Target, epochs: int) -> Obfuscate:
-    encrypt = fresh_encryptions(target, "averaging", epochs * len(target.train.images) * ENCRYPTIONS)
+def _fresh_averages(target: Target) -> Obfuscate:
+    encrypt = fresh_encryptions(target, "averaging")
 
     def obfuscate(images: Tensor) -> Tensor:
         # bf16 is a grey level off at most and halves the time that the training data takes
