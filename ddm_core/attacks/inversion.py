@@ -40,7 +40,7 @@ def train_inversion(target: Target) -> InversionNetwork:
     optimiser = torch.optim.Adam(network.parameters(), params.inversion_learning_rate, fused=True)
     steps = params.inversion_steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(step, steps, 20))
-    obfuscate = fresh_encryptions(target, "inversion", steps * params.batch_size)
+    obfuscate = fresh_encryptions(target, "inversion")
     for _ in tqdm(range(steps), desc=f"inversion {target.name}", unit="step", mininterval=1.0):
         chosen = torch.randint(0, len(photos), (params.batch_size,), generator=draws)
         wanted = augment(as_float(photos[chosen]).to(target.device), draws)

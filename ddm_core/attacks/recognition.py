@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
-from ddm_core.attacks.recogniser_training import Lesson, Obfuscate, RecognitionSettings, choose, fit
+from ddm_core.attacks.recogniser_training import Lesson, RecognitionSettings, choose, fit
+from ddm_core.attacks.recogniser_training import Obfuscate as Obfuscate  # noqa: PLC0414 - attackers pass one
 from ddm_core.evaluation import in_chunks
 from ddm_core.keys import nonce_stream
 from ddm_core.recognition_networks import RecogniserNetwork
@@ -72,14 +73,13 @@ def train_recogniser(  # noqa: PLR0917 - one line a thing that it trains on
     lesson = Lesson(images, labels, identities, settings, name, device, obfuscate)
     architecture, epochs = settings.architectures[0], settings.epochs
     if settings.validation_fraction > 0:
-        choice = choose(lesson, settings.epochs)
-        architecture, epochs = choice.architecture, choice.epochs
+        architecture, epochs = choose(lesson, settings.epochs)
     return Recogniser(fit(lesson, architecture, epochs), device, architecture)
 
 
-def fresh_encryptions(target: Target, purpose: str, count: int = NONCES) -> Obfuscate:
-    """Return a function that obfuscates up to `count` images as the attacker: own key, ever new nonces."""
-    nonces = nonce_stream(target.params.seed, f"{target.name}/{purpose}/train", count)
+def fresh_encryptions(target: Target, purpose: str) -> Obfuscate:
+    """Return a function that obfuscates batches as the attacker: own key, a new nonce every time."""
+    nonces = nonce_stream(target.params.seed, f"{target.name}/{purpose}/train", NONCES)
 
     def obfuscate(images: Tensor) -> Tensor:
         return target.attacker.encrypt(images, [next(nonces) for _ in range(len(images))])
