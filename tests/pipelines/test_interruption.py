@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from small_project import change_training, make_project, run, start
+from small_project import change_training, make_project, read_yaml, run, start, write_yaml
 
 STEPS = 100_000  # far more than a test waits for
 DEADLINE_SECONDS = 120
@@ -72,3 +72,32 @@ def test_a_killed_run_leaves_no_output_and_the_next_one_clears_up_and_finishes(p
         assert [name for name in hidden(folder) if name.endswith(".tmp")] == []
     assert (project / "models/ddm/weights.safetensors").exists()
     assert run(project, "dvc", "status", "train@ddm").stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_dvc_repro_goes_on_after_a_kill_but_not_with_another_setting(project):
+    graph = read_yaml(project / "dvc.yaml")
+    graph["stages"]["train"]["do"]["cmd"] += " --checkpoint-every 10"
+    write_yaml(project / "dvc.yaml", graph)
+    change_training(project, steps=600)
+    kill_when_there_is_a_checkpoint(project)
+    change_training(project, steps=599)
+    other = run(project, "dvc", "repro", "train@ddm")
+    assert other.returncode == 0, other.stderr
+    assert "going on" not in other.stderr
+    change_training(project, steps=600)
+    again = run(project, "dvc", "repro", "train@ddm")
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"\.checkpoints/ddm-[0-9a-f]{16}: going on after step [1-9]", again.stderr)
+    assert visible(project / "models") == ["ddm"]
+    assert list((project / ".checkpoints").iterdir()) == []
+    assert run(project, "git", "status", "--porcelain", ".checkpoints").stdout == ""
+
+
+def kill_when_there_is_a_checkpoint(project):
+    process = start(project, "dvc", "repro", "train@ddm")
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not list(project.glob(".checkpoints/ddm-*/step-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=DEADLINE_SECONDS)
