@@ -119,7 +119,9 @@ def _spread(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401 - any figu
 
 
 def _origin(record: Record) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    settings = {f"setting_{name}": _plain(value) for name, value in record["settings"].items() if name != "method"}
+    settings = {
+        f"setting_{name}": _plain(value) for name, value in record["settings"].items() if name != "method"
+    }
     origin = dict(record["provenance"])
     params = {f"param_{name}": _plain(value) for name, value in origin.pop("params").items()}
     return settings, params, origin

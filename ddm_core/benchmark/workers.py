@@ -182,6 +182,11 @@ def _begin(log: str) -> None:
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.close(handle)
+    from tqdm import tqdm
+
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own is a semaphore, which a process that is ended would leave behind
 
 
 def _end_with_caller() -> None:
