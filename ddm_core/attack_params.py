@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ddm_core.errors import did_you_mean
 from ddm_core.ranges import require, require_positive
 
-ARCHITECTURES = ("cnn", "resnet_arcface", "mlp")
+ARCHITECTURES = ("cnn", "resnet_arcface")
 """The networks that recognisers are made of (ddm_core.recognition_networks)."""
 
 

@@ -1,6 +1,6 @@
 """The architectures that a recogniser may have, and the loss that each is trained by.
 
-All standardise each picture first: blur and P3 leave little contrast, and an attacker must not fail for that.
+Both standardise each picture first: blur and P3 leave little contrast, and that must stop no attacker.
 """
 
 from __future__ import annotations
@@ -75,38 +75,6 @@ class DownBlock(nn.Module):
         return F.relu(self.change(features) + self.skip(features))
 
 
-class DenseNetwork(nn.Module):
-    """Dense layers over all pixels at once, which sees what was moved far from its neighbours.
-
-    A fixed permutation of the pixels is nothing to it, and everything to a convolution. Pictures larger than
-    64 pixels a side are averaged down to that.
-    """
-
-    def __init__(self, channels: int, identities: int, width: int = 256) -> None:
-        super().__init__()
-        self.coarse = nn.AdaptiveAvgPool2d(64)
-        self.features = nn.Sequential(
-            nn.Linear(channels * 64 * 64, 2 * width, bias=False),
-            nn.BatchNorm1d(2 * width),
-            nn.ReLU(),
-            nn.Dropout(0.3),
-            nn.Linear(2 * width, width, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-        )
-        self.classify = nn.Linear(width, identities)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [batch, identities]."""
-        logits: Tensor = self.classify(self.embed(images))
-        return logits
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the features that the last layer decides by [batch, width]."""
-        features: Tensor = self.features(self.coarse(standardise(images)).flatten(1))
-        return features
-
-
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross entropy; a tenth of each label is spread over all people."""
     return F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
@@ -129,7 +97,7 @@ def arcface_loss(scores: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(ARCFACE_SCALE * cosines.scatter(1, labels[:, None], pushed), labels)
 
 
-RecogniserNetwork = RecognitionNetwork | ArcFaceNetwork | DenseNetwork
+RecogniserNetwork = RecognitionNetwork | ArcFaceNetwork
 
 
 @dataclass(frozen=True)
@@ -143,5 +111,4 @@ class Architecture:
 ARCHITECTURE = {
     "cnn": Architecture(RecognitionNetwork, smoothed_cross_entropy),
     "resnet_arcface": Architecture(ArcFaceNetwork, arcface_loss),
-    "mlp": Architecture(DenseNetwork, smoothed_cross_entropy),
 }
