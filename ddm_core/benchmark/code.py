@@ -25,7 +25,11 @@ WITHOUT_INFLUENCE = frozenset(
         *("tracking", "tracking_address", "serving.foreign"),
         *("data.manifest", "data.photo_table", "data.splits", "data.tar_shards"),
         *("storage", "termination", "checkpoint_options", "checkpoint_places"),
-        *("training_checkpoints", "training_state"),  # a training that goes on ends in the same bits
+        *(
+            "training_checkpoints",
+            "training_key",
+            "training_state",
+        ),  # a training that goes on ends in the same bits
     )
 )
 
