@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ddm_core.errors import DdmError
-from ddm_core.params import load
+from ddm_core.params import Params, load
+from ddm_core.tracking_address import explained
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+T = TypeVar("T")
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_verbs(verbs: Verbs) -> None:
-    """Add the verb `gate` to a command line."""
+    """Add the verbs `gate` and `registry` to a command line."""
     _add_gate(verbs)
+    parser = verbs.add_parser("registry", help="list, compare, promote, roll back and archive model versions")
+    inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_readers(inner)
+    _add_movers(inner)
 
 
 def _add_gate(verbs: Verbs) -> None:
@@ -35,6 +46,54 @@ def _add_gate(verbs: Verbs) -> None:
     )
 
 
+def _add_readers(verbs: Verbs) -> None:
+    listing = _verb(verbs, "list", _list, "every version of every model: aliases, gate, figures, remarks")
+    listing.add_argument("--archived", action="store_true", help="archived versions too")
+    show = _verb(verbs, "show", _show, "one version: origin, the gate line by line, its moves")
+    show.add_argument("version", help="its number, or an alias such as champion")
+    comparison = _verb(verbs, "compare", _compare, "two versions' figures; whether B would replace A")
+    comparison.add_argument("first", metavar="A", help="number or alias")
+    comparison.add_argument("second", metavar="B", help="number or alias")
+    history = _verb(verbs, "history", _history, "every move: who, when, from, to, why")
+    history.add_argument("--json", action="store_true", help="with the figures and digests of the evidence")
+
+
+def _add_movers(verbs: Verbs) -> None:
+    promotion = _verb(verbs, "promote", _promote, "let an alias point to a version that passes the gate")
+    promotion.add_argument("version", help="its number, or an alias such as challenger")
+    _add_alias(promotion)
+    _add_reason(promotion, "needed where the champion's rule says no, and with --force")
+    promotion.add_argument(
+        "--force", action="store_true", help="past the gate; the version is marked for ever"
+    )
+    rollback = _verb(verbs, "rollback", _rollback, "let an alias point to the version that held it before")
+    rollback.add_argument("--to", default="", metavar="VERSION", help="an earlier holder (the last one)")
+    _add_alias(rollback)
+    _add_reason(rollback, "kept in the history")
+    archive = _verb(verbs, "archive", _archive, "put a version away; its files stay")
+    archive.add_argument("version", help="its number")
+    archive.add_argument("--undo", action="store_true", help="bring it back")
+    _add_reason(archive, "kept in the history")
+
+
+def _verb(
+    verbs: Verbs, name: str, run: Callable[[argparse.Namespace], None], summary: str
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(run=run)
+    _add_params(parser)
+    parser.add_argument("--model", metavar="NAME", help="registered model (the report's headline)")
+    return parser
+
+
+def _add_alias(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--alias", default="champion", metavar="ALIAS", help="which alias (champion)")
+
+
+def _add_reason(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help=text)
+
+
 def _add_params(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--params", type=Path, default="params.yaml", metavar="PATH", help="the parameter file (params.yaml)"
@@ -53,3 +112,83 @@ def _gate(options: argparse.Namespace) -> None:
     if not verdict.passed:
         raise DdmError(f"{name} fails the gate: {verdict.failures}")
     print(f"{name} passes the gate: {len(verdict.checks)} of {len(verdict.checks)} checks")
+
+
+def _list(options: argparse.Namespace) -> None:
+    from ddm_core.serving.overview import list_versions
+
+    params = load(options.params)
+    names = [options.model] if options.model else list(params.register.models.values())
+    client = _connect()
+    with explained():
+        found = [
+            list_versions(client, name, params.register.gate, archived=options.archived) for name in names
+        ]
+    print("\n\n".join(found))
+
+
+def _show(options: argparse.Namespace) -> None:
+    from ddm_core.serving.overview import show_version
+
+    print(_with_model(options, show_version, options.version))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from ddm_core.serving.overview import compare_versions
+
+    print(_with_model(options, compare_versions, options.first, options.second))
+
+
+def _history(options: argparse.Namespace) -> None:
+    from ddm_core.serving.overview import history, history_records
+
+    name = _model(options, load(options.params))
+    client = _connect()
+    with explained():
+        if options.json:
+            print(json.dumps(history_records(client, name), indent=2, ensure_ascii=False))
+        else:
+            print(history(client, name))
+
+
+def _promote(options: argparse.Namespace) -> None:
+    from ddm_core.serving.moves import promote
+
+    words = {"alias": options.alias, "reason": options.reason, "force": options.force}
+    outcome = _with_model(options, promote, options.version, **words)
+    if outcome.refused:
+        raise DdmError(f'{outcome.text}; --reason "…" promotes it all the same')
+    print(outcome.text)
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    from ddm_core.serving.moves import rollback
+
+    words = {"alias": options.alias, "reason": options.reason, "to": options.to}
+    print(_with_model(options, rollback, **words).text)
+
+
+def _archive(options: argparse.Namespace) -> None:
+    from ddm_core.serving.moves import archive
+
+    print(_with_model(options, archive, options.version, reason=options.reason, undo=options.undo).text)
+
+
+def _with_model(options: argparse.Namespace, function: Callable[..., T], *which: str, **words: Any) -> T:  # noqa: ANN401
+    params = load(options.params)
+    client = _connect()
+    with explained():
+        return function(client, _model(options, params), *which, gate=params.register.gate, **words)
+
+
+def _model(options: argparse.Namespace, params: Params) -> str:
+    name = options.model or params.register.models.get(params.report.headline)
+    if name is None:
+        raise DdmError(f"the headline {params.report.headline} is not registered; pass --model NAME")
+    return str(name)
+
+
+def _connect() -> MlflowClient:
+    from ddm_core.tracking import connect
+
+    return connect()

@@ -104,7 +104,7 @@ def summarise(registration: Path) -> str:
 
 
 def _describe(client: MlflowClient, model: Registration) -> list[str]:
-    from ddm_core.serving.registry import CHAMPION, aliases, is_whole
+    from ddm_core.serving.versions import CHAMPION, aliases, is_whole
 
     champion = aliases(client, model.name).get(CHAMPION)
     lines = [

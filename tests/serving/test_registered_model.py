@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from PIL import Image
 
+from ddm_core.checkpoints import weights_digest
 from ddm_core.errors import DdmError
 from ddm_core.gate import judge
 from ddm_core.keys import generate_key, write_key_file
@@ -51,7 +52,7 @@ def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
         name=method,
         obfuscator=method,
         folder=folder,
-        weights_digest="ff" * 32,
+        weights_digest=weights_digest(folder),
         evidence=evidence,
         verdict=judge(evidence, PARAMS.register.gate),
         chance=0.025,

@@ -14,7 +14,7 @@ from ddm_core.errors import DdmError
 from ddm_core.files import write_json
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
 from ddm_core.params import ChannelLimit, load
-from ddm_core.serving import registry
+from ddm_core.serving import registry, versions
 from ddm_core.stages.register import MEND, run, summarise
 from ddm_core.tracking import WEIGHTS_TAG, connect, track_run
 
@@ -157,7 +157,7 @@ def test_a_model_that_fails_moves_no_alias_of_the_one_that_passed(project):
     project.train(seed=1)
     keyed = project.register(keyed_ddm=evidence(worst=0.5, psnr=40.0))["keyed_ddm"]
     assert (keyed.version, keyed.passed, keyed.champion, keyed.aliases) == (2, False, 1, ())
-    assert registry.aliases(connect(), "keyed_ddm") == {"challenger": 1, "champion": 1}
+    assert versions.aliases(connect(), "keyed_ddm") == {"challenger": 1, "champion": 1}
 
 
 def test_figures_on_other_photos_do_not_compare_so_the_champion_stays(project):
