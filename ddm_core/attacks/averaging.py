@@ -8,33 +8,31 @@ attacker's own key.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
+from ddm_core.attacks.one_training import one_training
 from ddm_core.attacks.protocol import Outcome, Target
 from ddm_core.attacks.recognition import Obfuscate, fresh_encryptions, train_recogniser
 from ddm_core.evaluation import encrypt_photos
 
 ENCRYPTIONS = 8  # of one photo, in one average
-FEWER_EPOCHS = 2  # half as many: every average costs ENCRYPTIONS encryptions
+FEWER_EPOCHS = 2  # half as many, and one architecture: every average costs ENCRYPTIONS encryptions
 
 
 def averaging(target: Target) -> Outcome:
     """Train a recogniser on averages and try it on averages of the test photos' encryptions."""
     hidden, labels = _averaged_test_photos(target)
-    epochs = max(1, target.params.epochs // FEWER_EPOCHS)
     recogniser = train_recogniser(
         target.train.images,
         target.train.labels,
         len(target.train.identities),
-        dataclasses.replace(target.params, epochs=epochs),
+        one_training(target.params, FEWER_EPOCHS),
         f"{target.name}/averaging",
         target.device,
         _fresh_averages(target),
     )
-    return Outcome(labels, recogniser.rank(hidden))
+    return Outcome(labels, recogniser.rank(hidden), architecture=recogniser.architecture)
 
 
 def mean_of_encryptions(hidden: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ Keyed DDM refuses to do this; the control goes around it, through the networks.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
+from ddm_core.attacks.one_training import one_training
 from ddm_core.attacks.protocol import Outcome, Target
 from ddm_core.attacks.recognition import Obfuscate, train_recogniser
 from ddm_core.evaluation import as_float
@@ -35,7 +34,7 @@ def _attack_one_nonce(target: Target, nonce: bytes) -> Tensor:
         target.train.labels,
         len(target.train.identities),
         # One fixed keystream is learned fast: a third of the training is enough to win.
-        dataclasses.replace(target.params, epochs=max(1, target.params.epochs // 3)),
+        one_training(target.params, 3),
         f"{target.name}/nonce_reuse/{nonce.hex()}",
         target.device,
         obfuscate,

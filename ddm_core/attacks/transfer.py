@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
-from ddm_core.attacks.recognition import Obfuscate, train_recogniser
+from ddm_core.attacks.recognition import NONCES, Obfuscate, train_recogniser
 from ddm_core.keys import nonce_stream
 
 
@@ -25,16 +25,17 @@ def transfer(target: Target) -> Outcome:
         target.params,
         f"{target.name}/transfer",
         target.device,
-        mixture(target, target.params.epochs * len(target.train.images)),
+        mixture(target),
     )
-    return Outcome(encrypted.labels, recogniser.rank(encrypted.hidden))
+    ranking = recogniser.rank(encrypted.hidden)
+    return Outcome(encrypted.labels, ranking, architecture=recogniser.architecture)
 
 
-def mixture(target: Target, count: int) -> Obfuscate:
-    """Return a function that shares every batch out among the other settings; at most `count` photos."""
+def mixture(target: Target) -> Obfuscate:
+    """Return a function that shares every batch out among the other settings."""
     others = list(target.others.values())
     assert others  # the stage leaves a method with one setting out
-    nonces = nonce_stream(target.params.seed, f"{target.name}/transfer/train", count)
+    nonces = nonce_stream(target.params.seed, f"{target.name}/transfer/train", NONCES)
 
     def obfuscate(images: Tensor) -> Tensor:
         parts = [

@@ -29,14 +29,14 @@ def test_every_batch_holds_all_other_settings_each_under_nonces_of_its_own():
     used = []
     target = make_target(Identity(), others={"a": Recording(), "b": Recording(), "c": Recording()})
     photos = as_float(target.train.images[:8])
-    assert mixture(target, count=8)(photos).equal(photos), "the order stays that of the labels"
+    assert mixture(target)(photos).equal(photos), "the order stays that of the labels"
     assert [len(nonces) for nonces in used] == [3, 3, 2]
     assert len({nonce for nonces in used for nonce in nonces}) == 8
 
 
-def test_batches_smaller_than_the_number_of_other_settings_are_whole(recwarn):
+def test_batches_smaller_than_the_number_of_other_settings_are_whole():
     target = make_target(Identity(), others={str(block): Mosaic(block) for block in range(1, 13)})
-    assert mixture(target, count=2)(as_float(target.train.images[:2])).shape == (2, 1, 16, 16)
+    assert mixture(target)(as_float(target.train.images[:2])).shape == (2, 1, 16, 16)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
