@@ -37,6 +37,13 @@ def standardise(images: Tensor) -> Tensor:
     return (images - mean) / (deviation + 1e-3)
 
 
+def pool(features: Tensor, side: int) -> Tensor:
+    """Return features averaged to side x side cells."""
+    if features.shape[-2:] == (side, side):
+        return features  # they are; averaging single cells would cost a twentieth of a training step
+    return F.adaptive_avg_pool2d(features, side)
+
+
 class ResidualBlock(nn.Module):
     """x + conv(SiLU(conv(x))), starting as the identity (the last convolution starts at zero)."""
 
@@ -152,7 +159,6 @@ class RecognitionNetwork(nn.Module):
             inputs = outputs
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(0.1)
-        self.pool = nn.AdaptiveAvgPool2d(4)
         self.classify = nn.Linear(16 * widths[-1], identities)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -163,7 +169,7 @@ class RecognitionNetwork(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Return the features that the last layer decides by [batch, 64 width]."""
         standard = pad_to_multiple(standardise(images), 2)
-        features: Tensor = self.pool(self.features(F.pixel_unshuffle(standard, 2))).flatten(1)
+        features: Tensor = pool(self.features(F.pixel_unshuffle(standard, 2)), 4).flatten(1)
         return features
 
 

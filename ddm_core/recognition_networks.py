@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddm_core.networks import RecognitionNetwork, pad_to_multiple, standardise
+from ddm_core.networks import RecognitionNetwork, pad_to_multiple, pool, standardise
 
 ARCFACE_MARGIN = 0.5  # radians, as in the paper
 # How sure the network may become. The paper's 64 is for many thousand people; for tens it overfits.
@@ -36,7 +36,6 @@ class ArcFaceNetwork(nn.Module):
         self.blocks = nn.Sequential(
             DownBlock(width, width), DownBlock(width, 2 * width), DownBlock(2 * width, 4 * width)
         )
-        self.pool = nn.AdaptiveAvgPool2d(4)
         self.embedding = nn.Sequential(
             nn.Linear(64 * width, embedding, bias=False), nn.BatchNorm1d(embedding)
         )
@@ -50,7 +49,7 @@ class ArcFaceNetwork(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Return the face's vector [batch, embedding], of any length."""
         half = F.pixel_unshuffle(pad_to_multiple(standardise(images), 2), 2)
-        vectors: Tensor = self.embedding(self.pool(self.blocks(self.enter(half))).flatten(1))
+        vectors: Tensor = self.embedding(pool(self.blocks(self.enter(half)), 4).flatten(1))
         return vectors
 
 
