@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddm_core.errors import DdmError
+from ddm_core.attacks.applicability import DoesNotApplyError
 
 if TYPE_CHECKING:
     import numpy
@@ -26,10 +26,6 @@ ASSUMED_FACE = 0.8  # of a side of the photo, in its middle: the face, where non
 CHIP_SIDE = 150  # pixels a side of the aligned face that the network takes
 CHIP_PADDING = 0.25  # of the face, around it: as in the network's training
 BATCH = 64
-
-
-class DoesNotApplyError(DdmError):
-    """This attack proves nothing here; the message is the reason to record in its result."""
 
 
 class _Networks(NamedTuple):

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from ddm_core.attacks.face_embedding import NOT_INSTALLED, DoesNotApplyError, embed_faces, is_installed
+from ddm_core.attacks.applicability import DoesNotApplyError
+from ddm_core.attacks.face_embedding import NOT_INSTALLED, embed_faces, is_installed
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
 from ddm_core.attacks.recognition import RANKS
 from ddm_core.data.shards import PhotoSet

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ddm_core.attacks.applicability import DoesNotApplyError
 from ddm_core.attacks.protocol import Outcome, Target
 from ddm_core.attacks.recogniser_training import Obfuscate
 from ddm_core.attacks.recognition import Recogniser, fresh_encryptions, train_recogniser
@@ -25,7 +26,6 @@ from ddm_core.attacks.verification_pairs import Pairs, draw_pairs
 from ddm_core.data.lfw_protocol import Pair, fold_accuracies
 from ddm_core.data.shards import PhotoSet
 from ddm_core.data.splits import Split, SplitItem, split_by_identity
-from ddm_core.errors import DdmError
 from ddm_core.evaluation import as_float, in_chunks
 from ddm_core.keys import nonce_stream
 from ddm_core.metrics import Floats, equal_error_rate, roc_auc, true_accept_rate
@@ -52,7 +52,11 @@ class _People:
 
 
 def verification(target: Target) -> Outcome:
-    """Compare pairs of people unknown to the attacker, by the embedding that does best on its own pairs."""
+    """Compare pairs of people unknown to the attacker, by the embedding that does best on its own pairs.
+
+    Raises:
+        DoesNotApplyError: too few people to train on some, choose by others and try the rest.
+    """
     people = _split_people(target)
     embeddings = _train_embeddings(target, people.training)
     own = _scores(target, target.attacker, embeddings, people.validation, "validation")
@@ -150,7 +154,7 @@ def _by_person(photos: PhotoSet, fraction: float, seed: int) -> tuple[PhotoSet, 
     """Split off about `fraction` of the people, at least two; return the others' photos and theirs.
 
     Raises:
-        DdmError: fewer than two people with two photos each would be on either side.
+        DoesNotApplyError: fewer than two people with two photos each would be on either side.
     """
     labels = photos.labels.tolist()
     names = [photos.identities[label] for label in labels]
@@ -163,9 +167,8 @@ def _by_person(photos: PhotoSet, fraction: float, seed: int) -> tuple[PhotoSet, 
             parts[side[name]].append(place)
         if all(_people_in_pairs(labels, places) >= LEAST_PEOPLE for places in parts.values()):
             return _choose(photos, parts["train"]), _choose(photos, parts["test"])
-    raise DdmError(
-        f"verification: {people} people do not do; it needs three groups, each of two people or more with "
-        "two photos or more: give more people, or leave this attacker out"
+    raise DoesNotApplyError(
+        "too few people to verify: it takes three groups, each of two or more people with two or more photos"
     )
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddm_core.attacks import pretrained
-from ddm_core.attacks.face_embedding import NOT_INSTALLED, DoesNotApplyError, embed_faces, is_installed
+from ddm_core.attacks.applicability import DoesNotApplyError
+from ddm_core.attacks.face_embedding import NOT_INSTALLED, embed_faces, is_installed
 from ddm_core.attacks.pretrained import clean_level, rank_by_nearest
 from ddm_core.attacks.protocol import Target
 from ddm_core.data.shards import PhotoSet, load_photos

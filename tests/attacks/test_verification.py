@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddm_core.attacks.applicability import DoesNotApplyError
 from ddm_core.attacks.protocol import Target
 from ddm_core.attacks.verification import _split_people, verification
 from ddm_core.attacks.verification_pairs import FOLDS, MOST_PAIRS, draw_pairs
 from ddm_core.data.shards import PhotoSet
-from ddm_core.errors import DdmError
 from ddm_core.evaluation import evaluation_key
 from ddm_core.obfuscators.classical import Identity, Mosaic
 from ddm_core.seeding import make_deterministic, numpy_generator, torch_generator
@@ -172,6 +172,6 @@ def test_a_photo_that_is_there_twice_is_taken_once(target):
     assert sum(len(photos.keys) for photos in (people.training, people.validation, people.unknown)) == 16 * 4
 
 
-def test_too_few_people_are_an_error_that_says_how_many_it_takes(target):
-    with pytest.raises(DdmError, match="three groups, each of two people"):
+def test_with_too_few_people_the_attack_does_not_apply_and_says_what_it_takes(target):
+    with pytest.raises(DoesNotApplyError, match="too few people to verify: it takes three groups"):
         verification(target(Identity(), people=5))
