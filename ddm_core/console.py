@@ -51,8 +51,12 @@ def recognised(result: RecogniseResult, folder: Path) -> str:
 def attacked(result: AttackResult) -> str:
     """Return how often the attacker was right, or why there was nothing to try."""
     cell = f"{result.attacker} against {result.obfuscator}"
-    if result.top1 is None or result.ci95 is None:
+    if not result.applicable:
         return f"{cell}: not applicable, {result.reason}"
+    if result.top1 is None or result.ci95 is None:
+        verified = result.verification or {}
+        areas = [f"{kind} pairs told apart with AUC {pairs.auc:.3f}" for kind, pairs in verified.items()]
+        return f"{cell}: {', '.join(areas)}"
     line = f"{cell}: names {_accuracy(result.top1, result.ci95)} of {result.n} obfuscated test photos"
     if result.psnr_db is None or result.ssim is None:
         return line

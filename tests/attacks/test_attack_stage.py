@@ -7,16 +7,26 @@ import pytest
 import torch
 
 from ddm_core.checkpoints import WEIGHTS, save_weights, weights_digest
+from ddm_core.data.shards import load_photos
 from ddm_core.errors import DdmError
+from ddm_core.evaluation import as_float
 from ddm_core.files import write_json
 from ddm_core.metrics import wilson_interval
 from ddm_core.networks import RecognitionNetwork
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
 from ddm_core.params import parse_obfuscator
-from ddm_core.results import ATTACKERS, PICTURES, RESULT, AttackResult, read_result
+from ddm_core.results import (
+    ATTACKERS,
+    PICTURES,
+    RESULT,
+    AttackResult,
+    VerificationFigures,
+    read_result,
+    write_result,
+)
 from ddm_core.seeding import make_deterministic
 from ddm_core.stages import attack
-from ddm_core.stages.recognise import DESCRIPTION
+from ddm_core.stages.recognise import DESCRIPTION, load_recogniser
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +94,31 @@ def test_a_cell_holds_its_accuracy_with_interval_and_what_was_attacked(run, mode
     assert 0 < result.psnr_db < 30
     assert result.ssim < 1
     assert result.counts_for_gate
+    assert (result.top5, result.chance) == (1.0, 1 / 5), "five people: the five likeliest are everyone"
+    assert -1 <= result.identity_similarity <= 1
+
+
+def test_a_perfect_reconstruction_has_the_identity_of_the_photo(prepared, recogniser):
+    photos = as_float(load_photos(prepared, split="test").images)
+    judge = load_recogniser(recogniser, "cpu")
+    same = attack._identity_similarity(judge, photos, photos)
+    noise = attack._identity_similarity(judge, torch.rand(photos.shape), photos)
+    assert same == pytest.approx(1.0, abs=1e-5)
+    assert noise < same
+
+
+def test_the_learning_curve_is_written_and_read_back(run, tmp_path):
+    result = run("mosaic8", "learning_curve")
+    assert [point.photos_per_person for point in result.curve] == [1, 2, 4, 5, 5, 5]
+    assert result.architecture == "cnn"
+    assert read_result(tmp_path / "result" / RESULT, AttackResult) == result
+
+
+def test_verification_figures_are_written_and_read_back(tmp_path):
+    figures = VerificationFigures(0.5, 0.02, 0.51, (0.48, 0.54), 0.49, 0.01, 0.001, 6000)
+    result = AttackResult("mosaic8", "verification", applicable=True, verification={"linkage": figures})
+    write_result(tmp_path / RESULT, result)
+    assert read_result(tmp_path / RESULT, AttackResult) == result
 
 
 def test_a_keyless_obfuscator_is_attacked_once_a_photo(run):
@@ -102,6 +137,13 @@ def test_the_nonce_reuse_control_does_not_count_for_the_gate(run):
         ("mosaic8", "wrong_key", "mosaic has no decryption to try"),
         ("mosaic8", "nonce_reuse", "mosaic has no nonce to reuse"),
         ("ddm", "nonce_reuse", "ddm has no nonce to reuse"),
+        (
+            "mosaic8",
+            "averaging",
+            "mosaic has one obfuscation of a photo only, so there is nothing to average",
+        ),
+        ("ddm", "known_plaintext", "ddm has no secret to learn from known photos"),
+        ("ddm", "transfer", "ddm has no other setting to learn from"),
     ],
 )
 def test_a_cell_that_makes_no_sense_says_why(run, tmp_path, obfuscator, attacker, reason):
