@@ -131,6 +131,7 @@ def append(client: MlflowClient, name: str, move: Move) -> Entry:
         source=f"models:/{name}/{move.version}",
         tags={MOVE_TAG: json.dumps(dataclasses.asdict(move), ensure_ascii=False)},
         description=describe(move),
+        await_creation_for=0,  # nothing is copied: a reference is ready at once
     )
     entries = read(client, name)
     ours = [entry for entry in entries if entry.move.id == move.id]
