@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddm_core.attacks.applicability import DoesNotApplyError
+from ddm_core.attacks.face_embedding import NOT_INSTALLED, is_installed
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.files import atomic_directory, write_bytes
 from ddm_core.obfuscators.store import describe, load_obfuscator
@@ -67,7 +69,10 @@ def run(
 
             make_deterministic(params.seed, f"attack/{model.name}/{attacker}", params.threads)
             target = _target(params, prepared, model, recogniser, siblings)
-            measured = _attack(params, attacker, target, model, folder, started)
+            try:
+                measured = _attack(params, attacker, target, model, folder, started)
+            except DoesNotApplyError as found:  # only the photos told
+                measured = AttackResult(model.name, attacker, applicable=False, reason=str(found))
         write_result(folder / RESULT, measured)
     return measured
 
@@ -85,6 +90,8 @@ def _why_not(attacker: str, model: Path, siblings: Sequence[Path]) -> str | None
         return f"{method} has no decryption to try"
     if attacker in NEEDS_KEY and not description.keyed:
         return f"{method} has {NEEDS_KEY[attacker]}"
+    if attacker == "pretrained" and not is_installed():
+        return NOT_INSTALLED
     if attacker == "transfer" and not siblings:
         return f"{method} has no other setting to learn from"
     return None
