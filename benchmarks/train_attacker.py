@@ -75,7 +75,9 @@ def measure(architecture: str, epochs: int, threads: int, repeats: int) -> tuple
 def plain_loop(architecture: str, images: Tensor, labels: Tensor, epochs: int, batch: int = 32) -> None:
     """Train as a tutorial would, without augmentation: in bf16 and channels-last too, and with AdamW."""
     made = ARCHITECTURE[architecture]
-    network = made.build(images.shape[1], PEOPLE).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = (
+        made.build(images.shape[1], PEOPLE, AttackParams.width).to(memory_format=torch.channels_last).train()
+    )  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), 4e-3, weight_decay=0.05, fused=True)
     photos = (images.float() / 255).contiguous(memory_format=torch.channels_last)
     for _ in range(epochs):

@@ -18,13 +18,15 @@ class RecogniserParams:
     With `validation_fraction` above 0 it keeps that part of its own training photos back, of each person,
     finds its best epoch on them, stops after `patience_epochs` without a better one (0: never), and then
     learns from all its photos for as many epochs. Of several `architectures` it takes the one that did best
-    on those photos. `stronger_augmentation` varies each training photo more, but never mirrors it.
+    on those photos. `stronger_augmentation` varies each training photo more, but never mirrors it. `width` is
+    the networks' channels at half size: 24 suits tens of people, 64 thousands; a step costs about its square.
     """
 
     architectures: tuple[str, ...] = field(default=("cnn",), kw_only=True)
     validation_fraction: float = field(default=0.0, kw_only=True)
     patience_epochs: int = field(default=0, kw_only=True)
     stronger_augmentation: bool = field(default=False, kw_only=True)
+    width: int = field(default=24, kw_only=True)
 
     def __post_init__(self) -> None:
         fraction, patience = self.validation_fraction, self.patience_epochs
@@ -34,6 +36,7 @@ class RecogniserParams:
         for name in self.architectures:
             known = name in ARCHITECTURES
             require(known, f"architectures: unknown '{name}'{did_you_mean(name, ARCHITECTURES)}")
+        require_positive(self, "width")
         chooses = len(self.architectures) > 1 or patience > 0
         require(
             fraction > 0 or not chooses,

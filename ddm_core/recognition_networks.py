@@ -101,9 +101,9 @@ RecogniserNetwork = RecognitionNetwork | ArcFaceNetwork
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a recogniser is built, from channels and people, and the loss of its scores and the true people."""
+    """How a recogniser is built, from channels, people and width, and the loss of its scores."""
 
-    build: Callable[[int, int], RecogniserNetwork]
+    build: Callable[[int, int, int], RecogniserNetwork]
     loss: Callable[[Tensor, Tensor], Tensor]
 
 

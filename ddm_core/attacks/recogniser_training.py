@@ -67,6 +67,11 @@ class RecognitionSettings(Protocol):
         """Whether training photos vary more."""
         ...
 
+    @property
+    def width(self) -> int:
+        """The network's channels at half size."""
+        ...
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -199,9 +204,8 @@ def fit(
     draws = torch_generator(settings.seed, f"recognise/{lesson.name}")
     vary = augment_strongly if settings.stronger_augmentation else augment
     loss_of = ARCHITECTURE[architecture].loss
-    network = place(
-        ARCHITECTURE[architecture].build(lesson.images.shape[1], lesson.identities), where
-    ).train()
+    built = ARCHITECTURE[architecture].build(lesson.images.shape[1], lesson.identities, settings.width)
+    network = place(built, where).train()
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.05, fused=True)
     batches = count // settings.batch_size or 1
     steps = epochs * batches

@@ -53,6 +53,7 @@ def run(params: RecogniseParams, *, prepared: Path, recogniser: Path) -> Recogni
         "channels": test.images.shape[1],
         "identities": len(test.identities),
         "architecture": trained.architecture,
+        "width": params.width,
     }
     with atomic_directory(recogniser) as folder:
         save_weights(trained.network, folder / WEIGHTS)
@@ -73,8 +74,9 @@ def load_recogniser(folder: Path, device: str) -> Recogniser:
 
     description = read_json(folder / DESCRIPTION)
     try:
-        architecture = description.get("architecture", "cnn")  # early descriptions knew only this one
-        network = ARCHITECTURE[architecture].build(description["channels"], description["identities"])
+        # Early descriptions knew one architecture of one width.
+        architecture, width = description.get("architecture", "cnn"), description.get("width", 24)
+        network = ARCHITECTURE[architecture].build(description["channels"], description["identities"], width)
     except (AttributeError, KeyError, TypeError, RuntimeError):  # RuntimeError: no such layer size
         raise DdmError(f"{folder / DESCRIPTION}: damaged; run the recognise stage again") from None
     load_weights(network, folder / WEIGHTS)

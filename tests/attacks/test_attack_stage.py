@@ -14,7 +14,7 @@ from ddm_core.files import write_json
 from ddm_core.metrics import wilson_interval
 from ddm_core.networks import RecognitionNetwork
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
-from ddm_core.params import parse_obfuscator
+from ddm_core.params import RecogniseParams, parse_obfuscator
 from ddm_core.results import (
     ATTACKERS,
     PICTURES,
@@ -25,7 +25,7 @@ from ddm_core.results import (
     write_result,
 )
 from ddm_core.seeding import make_deterministic
-from ddm_core.stages import attack
+from ddm_core.stages import attack, recognise
 from ddm_core.stages.recognise import DESCRIPTION, load_recogniser
 
 
@@ -200,3 +200,20 @@ def test_a_damaged_recogniser_is_one_line(run, recogniser, damage):
             run("mosaic8", "clean")
     finally:
         path.write_text(whole)
+
+
+def test_a_recogniser_of_another_architecture_and_width_is_read_back(prepared, tmp_path):
+    params = RecogniseParams(
+        epochs=1,
+        batch_size=8,
+        learning_rate=2e-3,
+        threads=1,
+        seed=0,
+        architectures=("resnet_arcface",),
+        width=8,
+    )
+    result = recognise.run(params, prepared=prepared, recogniser=tmp_path / "judge")
+    judge = load_recogniser(tmp_path / "judge", "cpu")
+    test = load_photos(prepared, split="test")
+    right = (judge.recognise(as_float(test.images)) == test.labels).double().mean()
+    assert (judge.architecture, right.item()) == ("resnet_arcface", result.clean_top1)

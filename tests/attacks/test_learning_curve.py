@@ -34,7 +34,7 @@ def target(attack_params):
         params = dataclasses.replace(attack_params, **{"epochs": 8, **changes})
         train = photo_set(photos_per_person, "train")
         make_deterministic(0, "tests/learning_curve", threads=1)
-        judge = Recogniser(ARCHITECTURE["cnn"].build(1, len(PEOPLE)).eval(), "cpu")
+        judge = Recogniser(ARCHITECTURE["cnn"].build(1, len(PEOPLE), 24).eval(), "cpu")
         victim = Mosaic(4)
         return Target("tests", victim, victim, train, photo_set(4, "test"), judge, params, "cpu")
 

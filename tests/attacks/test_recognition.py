@@ -64,7 +64,7 @@ def test_every_architecture_of_the_parameters_exists():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize(("channels", "side"), [(1, 16), (3, 33)])
 def test_an_architecture_scores_every_person_and_embeds_the_face(name, channels, side):
-    network = ARCHITECTURE[name].build(channels, 7).eval()
+    network = ARCHITECTURE[name].build(channels, 7, 24).eval()
     images = torch.rand(2, channels, side, side)
     assert network(images).shape == (2, 7)
     assert network.embed(images).shape[0] == 2
@@ -73,7 +73,7 @@ def test_an_architecture_scores_every_person_and_embeds_the_face(name, channels,
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_contrast_and_brightness_do_not_matter_to_a_recogniser(name):
-    network = ARCHITECTURE[name].build(1, 7).eval()
+    network = ARCHITECTURE[name].build(1, 7, 24).eval()
     images = torch.rand(3, 1, 32, 32)
     assert torch.allclose(network(images), network(images * 0.5 + 0.3), atol=0.1)
 
@@ -87,7 +87,7 @@ def test_every_architecture_learns_to_tell_people_apart(lesson, name):
 
 
 def test_arcface_scores_are_scaled_cosines():
-    network = ARCHITECTURE["resnet_arcface"].build(1, 7).eval()
+    network = ARCHITECTURE["resnet_arcface"].build(1, 7, 24).eval()
     images = torch.rand(5, 1, 16, 16)
     faces, people = F.normalize(network.embed(images)), F.normalize(network.directions)
     assert torch.allclose(network(images), ARCFACE_SCALE * faces @ people.T, atol=1e-5)
@@ -201,7 +201,7 @@ def test_training_stops_when_validation_gains_nothing_for_a_while(lesson):
 
 def test_validation_leaves_the_network_in_training(lesson):
     whole = lesson()
-    network = ARCHITECTURE["cnn"].build(1, PEOPLE).train()
+    network = ARCHITECTURE["cnn"].build(1, PEOPLE, 24).train()
     accuracy, likelihood = validate(network, whole)
     assert network.training
     assert 0 <= accuracy <= 1
