@@ -11,6 +11,7 @@ from typing import Any
 from ddm_core.benchmark.plan import Cell, Places, siblings
 from ddm_core.benchmark.provenance import Origin, inputs, provenance, settings_of, stage_params
 from ddm_core.benchmark.settings import BenchmarkParams
+from ddm_core.checkpoint_options import options_for
 from ddm_core.data.manifest import Summary
 from ddm_core.errors import DdmError
 from ddm_core.files import read_json, write_json
@@ -91,7 +92,15 @@ def _run_stage(cell: Cell, laboratory: Laboratory) -> Any:  # noqa: ANN401 - any
     name = str(cell.obfuscator)
     if cell.stage == "train":
         history = places.history(cell)
-        return train.run(section, name=name, prepared=prepared, model=folder, history=history, tracked=False)
+        return train.run(
+            section,
+            name=name,
+            prepared=prepared,
+            model=folder,
+            history=history,
+            tracked=False,
+            checkpoints=options_for(str(places.checkpoints)),
+        )
     model = places.folder(Cell("train", cell.seed, name))
     recogniser = places.folder(Cell("recognise", cell.seed))
     if cell.stage == "utility":

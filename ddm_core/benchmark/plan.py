@@ -71,6 +71,11 @@ class Places:
                 return self.results / "utility" / seed / str(cell.obfuscator)
         return self.results / "cells" / seed / str(cell.obfuscator) / str(cell.attacker)
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where unfinished trainings go on from; a finished one leaves nothing there."""
+        return self.results / "checkpoints"
+
     def history(self, cell: Cell) -> Path:
         """Return the folder of a training's history."""
         return self.results / "histories" / f"seed{cell.seed}" / str(cell.obfuscator)

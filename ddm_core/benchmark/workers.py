@@ -17,6 +17,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -27,6 +28,7 @@ from ddm_core.data.workers import LIBRARY_THREADS
 from ddm_core.errors import DdmError
 
 ATTEMPTS = 2  # a process that is killed takes its neighbours' cells with it; they get another chance
+SECONDS_TO_END = 15.0
 KILLED = "a process was killed, perhaps for want of memory; try fewer --jobs"
 
 
@@ -109,8 +111,7 @@ class _Processes:
         if self._pool is None:
             return
         if self._futures:  # stopped before its time: what is unfinished is lost anyway
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _end(multiprocessing.active_children())
         self._pool.shutdown(cancel_futures=True)
 
     @property
@@ -158,9 +159,21 @@ class _Processes:
         return [Event(cell, "failed", Failure(KILLED)) for cell in hopeless]
 
 
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """Ask the processes to end, which lets a training write its checkpoint; then make them."""
+    deadline = time.monotonic() + SECONDS_TO_END
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+
+
 def _work(cell: Cell, laboratory: Laboratory) -> Failure | None:
     try:
         run_cell(cell, laboratory)
+    except SystemExit:  # asked to end while it trained, and the checkpoint is written: the pool would go on
+        os._exit(1)
     except DdmError as error:
         return Failure(str(error), traceback.format_exc())
     except Exception as error:  # one cell's failure, of whatever kind, is not the others'

@@ -125,3 +125,12 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_cell_and_no_other(end
     assert len(reasons) == 4
     assert told[-1].startswith("ddm: error: 4 cells failed")
     assert_it_goes_on(endless)
+
+
+def test_a_training_goes_on_where_ctrl_c_stopped_it(endless):
+    process = start(endless)
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(DEADLINE_SECONDS) == 130
+    checkpoints = endless / "benchmark/results/checkpoints"
+    assert any(path.is_file() for path in checkpoints.rglob("*"))
