@@ -180,6 +180,10 @@ def _obfuscator(params: Params, name: str) -> ObfuscatorParams:
     return params.train[name]
 
 
+def _trained(params: Params, models: Path) -> list[Path]:
+    return [folder for name in params.train if (folder := models / name).exists()]
+
+
 def _fetch(options: argparse.Namespace) -> None:
     from ddm_core.stages import fetch
 
@@ -238,6 +242,7 @@ def _attack(options: argparse.Namespace) -> None:
         model=options.models / options.obfuscator,
         recogniser=options.recogniser,
         result=options.attacks / options.obfuscator / options.attacker,
+        others=_trained(params, options.models) if options.attacker == "transfer" else (),
     )
     print(console.attacked(result))
 
