@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ddm_core.cli import main
-from ddm_core.keys import KEY_BYTES, read_key_file
+from ddm_core.key_files import read_key_file
+from ddm_core.keys import KEY_BYTES
 
 CHECKOUT = Path(__file__).parents[1]
 STAGES = ("fetch", "prepare", "train", "recognise", "attack", "utility", "report", "register")
