@@ -163,7 +163,8 @@ def _masked(content: bytes) -> bytes:
 
 
 def _pilot(columns: int) -> NDArray[numpy.bool_]:
-    return numpy.arange(columns) % 2 == 1
+    white: NDArray[numpy.bool_] = numpy.arange(columns) % 2 == 1
+    return white
 
 
 def _indices(count: int, length: int) -> NDArray[numpy.intp]:

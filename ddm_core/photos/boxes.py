@@ -1,0 +1,96 @@
+"""Regions of a photo: read from the command line or JSON, widened to whole cells, joined where they touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddm_core.errors import DdmError
+from ddm_core.files import read_json
+from ddm_core.obfuscators.transform_code import PATCH
+from ddm_core.photos.header import MAX_REGIONS, Box
+
+FIELDS = ("x", "y", "width", "height")
+
+
+def parse_boxes(text: str) -> tuple[Box, ...]:
+    """Return the boxes that `x,y,w,h` or a JSON file of boxes names.
+
+    The file holds a list of [x, y, width, height] or of objects with these names, in pixels of the upright
+    photo.
+
+    Raises:
+        DdmError: neither of both, or a box without area.
+    """
+    if text.count(",") == 3 and not Path(text).exists():
+        try:
+            return (_box([int(part) for part in text.split(",")], "--regions"),)
+        except ValueError:
+            raise DdmError(f"--regions {text}: expected four whole numbers x,y,w,h") from None
+    plain = read_json(Path(text))
+    if not isinstance(plain, list) or not plain:
+        raise DdmError(f"{text}: expected a list of boxes [x, y, width, height]")
+    return tuple(_box(item, f"{text}: box {place}") for place, item in enumerate(plain))
+
+
+def snap(boxes: Iterable[Box], width: int, height: int) -> tuple[Box, ...]:
+    """Return disjoint boxes of whole cells that cover the given ones, cut to a photo of this size.
+
+    Boxes that share a cell become one: a cell must not be encrypted twice with the same keystream.
+
+    Raises:
+        DdmError: a box that holds nothing of the photo, or more boxes than a header holds.
+    """
+    edges = [_edges(box, width, height) for box in boxes]
+    joined: list[tuple[int, int, int, int]] = []
+    while edges:
+        current = edges.pop()
+        touching = [other for other in joined if _overlap(current, other)]
+        if touching:
+            joined = [other for other in joined if other not in touching]
+            edges.append(_cover([current, *touching]))
+        else:
+            joined.append(current)
+    if len(joined) > MAX_REGIONS:
+        raise DdmError(f"{len(joined)} regions, at most {MAX_REGIONS} fit; encrypt the whole photo")
+    return tuple(
+        Box(left, top, min(right, width) - left, min(bottom, height) - top)
+        for left, top, right, bottom in sorted(joined)
+    )
+
+
+def cells(box: Box) -> tuple[slice, slice]:
+    """Return rows and columns of the whole cells of a snapped box, in pixels of the padded photo."""
+    right, bottom = box.left + box.width, box.top + box.height
+    return slice(box.top, _up(bottom)), slice(box.left, _up(right))
+
+
+def _edges(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    left, top = max(0, box.left), max(0, box.top)
+    right, bottom = min(width, box.left + box.width), min(height, box.top + box.height)
+    if left >= right or top >= bottom:
+        shown = ",".join(map(str, box))
+        raise DdmError(f"the box {shown} holds nothing of the photo of {width}x{height} pixels; mend the box")
+    return left - left % PATCH, top - top % PATCH, _up(right), _up(bottom)
+
+
+def _overlap(one: Sequence[int], other: Sequence[int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _cover(edges: Sequence[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
+    left, top, right, bottom = zip(*edges, strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
+def _up(side: int) -> int:
+    return side + -side % PATCH
+
+
+def _box(item: Any, where: str) -> Box:  # noqa: ANN401 - JSON decides
+    fields: Any = [item.get(name) for name in FIELDS] if isinstance(item, dict) else item
+    whole = isinstance(fields, list) and len(fields) == 4 and all(type(value) is int for value in fields)
+    if not whole or fields[2] <= 0 or fields[3] <= 0:
+        raise DdmError(f"{where}: expected whole numbers x, y, width, height with an area")
+    return Box(*fields)

@@ -1,0 +1,85 @@
+"""The model that photos are encrypted with: a folder of the project, or a version in the MLflow registry."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from ddm_core.checkpoints import CONFIGURATION, WEIGHTS, load_weights
+from ddm_core.errors import DdmError
+from ddm_core.files import sha256_file
+from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
+from ddm_core.obfuscators.store import Description, build_networks, describe
+from ddm_core.params import KeyedDdmParams
+from ddm_core.photos.header import MODEL_ID_BYTES
+
+CHAMPION = "champion"
+REGISTERED_NAME = "keyed_ddm"
+
+
+@dataclass(frozen=True)
+class PhotoModel:
+    """Trained networks of keyed DDM; `id` are the first 4 bytes of their weights' SHA-256."""
+
+    networks: KeyedDdmNetworks = field(repr=False)
+    id: bytes
+
+    @property
+    def channels(self) -> int:
+        """1 for grey photos alone, 3 for colour and grey."""
+        return self.networks.channels
+
+
+@contextmanager
+def model_folder(name: str | Path) -> Iterator[Path]:
+    """Yield the folder of a model: a path, `champion`, or NAME@ALIAS in the registry of MLflow.
+
+    Raises:
+        DdmError: no such folder, or MLflow cannot be reached or has no such model.
+    """
+    if (Path(name) / CONFIGURATION).exists():
+        yield Path(name)
+        return
+    registered = f"{REGISTERED_NAME}@{CHAMPION}" if name == CHAMPION else str(name)
+    if "@" not in registered:
+        raise DdmError(
+            f"{name}: no model folder; give one that ddm train wrote, champion, or NAME@ALIAS of the registry"
+        )
+    from ddm_core.serving.foreign import adopt
+
+    with tempfile.TemporaryDirectory() as temporary:
+        if not adopt(f"models:/{registered}", Path(temporary)):
+            raise DdmError(f"{registered}: is no model of this project; give another")
+        yield Path(temporary)
+
+
+def load_model(folder: Path) -> PhotoModel:
+    """Return the model in a folder; the last one is kept at hand.
+
+    Raises:
+        DdmError: missing or damaged files, or another method than keyed_ddm.
+    """
+    description = describe(folder)
+    if not isinstance(description.params, KeyedDdmParams):
+        raise DdmError(
+            f"{folder}: method {description.params.method} cannot encrypt photos of any size; take keyed_ddm"
+        )
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise DdmError(f"{weights}: not found; train the model again")
+    return _load(description, weights, sha256_file(weights))
+
+
+@lru_cache(maxsize=1)
+def _load(description: Description, weights: Path, digest: str) -> PhotoModel:
+    import torch
+
+    networks = build_networks(description)
+    load_weights(networks, weights)
+    assert isinstance(networks, KeyedDdmNetworks)
+    networks.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return PhotoModel(networks, bytes.fromhex(digest)[:MODEL_ID_BYTES])
