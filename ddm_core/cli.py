@@ -69,7 +69,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_user_verbs(verbs)
     add_key_verbs(verbs)
     add_photo_verbs(verbs)
-    add_photo_verbs(verbs)
     add_data_verbs(verbs)
     add_benchmark_verbs(verbs)
     add_registry_verbs(verbs)
