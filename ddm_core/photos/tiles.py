@@ -174,7 +174,7 @@ def _strips(grid: tuple[int, int]) -> Iterator[list[_Area]]:
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:
-    tensor = torch.from_numpy(numpy.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    tensor = torch.from_numpy(numpy.array(pixels)).permute(2, 0, 1)[None]
     return tensor.float().div_(255.0)
 
 
