@@ -34,7 +34,6 @@ MIN_SQUARE = 8  # pixels a side when written: 4 after halving, still half a JPEG
 MIN_WIDTH = COLUMNS[0] * MIN_SQUARE
 SHARE = 200  # squares along the side of a square picture of the same area, where that allows larger ones
 BLACK, WHITE = 24, 232  # away from 0 and 255, where clipping would bend what scaling does
-PHOTO_CELL = 4  # pixels of the photo that Header.cell pixels of the encrypted photo stand for
 _SAMPLES = 4  # a side of a square; the middle two are read
 _LEAST_CONTRAST = 40.0  # grey levels between the means of black and white squares
 _LEAST_AGREEMENT = 0.9  # of the squares of a pilot row
@@ -61,8 +60,8 @@ class Layout:
 
 def payload_size(header: Header) -> tuple[int, int]:
     """Return width and height in pixels of the encrypted photo without its band: whole cells."""
-    cells = (-(-side // PHOTO_CELL) for side in (header.width, header.height))
-    width, height = (count * header.cell for count in cells)
+    cells = (-(-side // header.patch) for side in (header.width, header.height))
+    width, height = (count * header.carrier for count in cells)
     return width, height
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ddm_core.errors import DdmError
 from ddm_core.files import read_json
-from ddm_core.obfuscators.transform_code import PATCH
 from ddm_core.photos.header import MAX_REGIONS, Box
 
 FIELDS = ("x", "y", "width", "height")
@@ -34,15 +33,18 @@ def parse_boxes(text: str) -> tuple[Box, ...]:
     return tuple(_box(item, f"{text}: box {place}") for place, item in enumerate(plain))
 
 
-def snap(boxes: Iterable[Box], width: int, height: int) -> tuple[Box, ...]:
+def snap(boxes: Iterable[Box], size: tuple[int, int], patch: int) -> tuple[Box, ...]:
     """Return disjoint boxes of whole cells that cover the given ones, cut to a photo of this size.
+
+    `size` is width and height, and `patch` the side of a cell, in pixels.
 
     Boxes that share a cell become one: a cell must not be encrypted twice with the same keystream.
 
     Raises:
         DdmError: a box that holds nothing of the photo, or more boxes than a header holds.
     """
-    edges = [_edges(box, width, height) for box in boxes]
+    width, height = size
+    edges = [_edges(box, size, patch) for box in boxes]
     joined: list[tuple[int, int, int, int]] = []
     while edges:
         current = edges.pop()
@@ -60,19 +62,20 @@ def snap(boxes: Iterable[Box], width: int, height: int) -> tuple[Box, ...]:
     )
 
 
-def cells(box: Box) -> tuple[slice, slice]:
-    """Return rows and columns of the whole cells of a snapped box, in pixels of the padded photo."""
-    right, bottom = box.left + box.width, box.top + box.height
-    return slice(box.top, _up(bottom)), slice(box.left, _up(right))
+def cells(box: Box, patch: int) -> tuple[range, range]:
+    """Return the rows and columns of cells that a snapped box covers."""
+    bottom, right = (box.top + box.height, box.left + box.width)
+    return range(box.top // patch, -(-bottom // patch)), range(box.left // patch, -(-right // patch))
 
 
-def _edges(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+def _edges(box: Box, size: tuple[int, int], patch: int) -> tuple[int, int, int, int]:
+    width, height = size
     left, top = max(0, box.left), max(0, box.top)
     right, bottom = min(width, box.left + box.width), min(height, box.top + box.height)
     if left >= right or top >= bottom:
         shown = ",".join(map(str, box))
         raise DdmError(f"the box {shown} holds nothing of the photo of {width}x{height} pixels; mend the box")
-    return left - left % PATCH, top - top % PATCH, _up(right), _up(bottom)
+    return left - left % patch, top - top % patch, right + -right % patch, bottom + -bottom % patch
 
 
 def _overlap(one: Sequence[int], other: Sequence[int]) -> bool:
@@ -82,10 +85,6 @@ def _overlap(one: Sequence[int], other: Sequence[int]) -> bool:
 def _cover(edges: Sequence[tuple[int, int, int, int]]) -> tuple[int, int, int, int]:
     left, top, right, bottom = zip(*edges, strict=True)
     return min(left), min(top), max(right), max(bottom)
-
-
-def _up(side: int) -> int:
-    return side + -side % PATCH
 
 
 def _box(item: Any, where: str) -> Box:  # noqa: ANN401 - JSON decides

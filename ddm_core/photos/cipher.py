@@ -10,14 +10,13 @@ from PIL import Image
 from ddm_core.errors import DdmError
 from ddm_core.key_ring import KeyRing
 from ddm_core.keys import fresh_nonces
-from ddm_core.obfuscators.transform_code import PATCH
-from ddm_core.photos.band import append_band, cut_payload, read_band
+from ddm_core.photos.band import append_band, cut_payload, payload_size, read_band
 from ddm_core.photos.boxes import cells, snap
 from ddm_core.photos.header import Box, Header
 from ddm_core.photos.metadata import read_metadata, seal, unseal
 from ddm_core.photos.model import PhotoModel
 from ddm_core.photos.picture import Output, Pixels, read_image, read_pixels, write_pixels
-from ddm_core.photos.tiles import Keystream, carrier_cell, hide, pad_to_cells, reveal
+from ddm_core.photos.tiles import Keystream, hide, keystream_of, pad_to_cells, reveal
 
 PNG = Output()
 
@@ -53,9 +52,10 @@ def encrypt_photo(
         model_id=model.id,
         width=width,
         height=height,
-        cell=carrier_cell(model.networks),
+        patch=model.networks.patch,
+        carrier=model.networks.carrier,
         grey=channels == 1,
-        regions=snap(regions, width, height),
+        regions=snap(regions, (width, height), model.networks.patch),
     ).signed(key.secret)
     picture = append_band(_hide(photo, model, key.secret, header), header)
     metadata = read_metadata(content) if keep_metadata else b""
@@ -80,48 +80,68 @@ def decrypt_photo(content: bytes, model: PhotoModel, ring: KeyRing, output: Outp
         )
     photo = _reveal(cut_payload(picture, header), model, key.secret, header)
     photo = photo[: header.height, : header.width]
-    if header.grey and photo.shape[2] == 3:
-        photo = numpy.asarray(Image.fromarray(photo).convert("L"))[:, :, None]
-    return write_pixels(photo, output, unseal(content, key.secret, header))
+    return write_pixels(
+        _as_grey(photo) if header.grey else photo, output, unseal(content, key.secret, header)
+    )
 
 
 def _hide(photo: Pixels, model: PhotoModel, key: bytes, header: Header) -> Pixels:
-    padded = pad_to_cells(photo)
-    keystream = _keystream(padded.shape[:2], model, key, header)
+    patch, carrier = header.patch, header.carrier
+    padded = pad_to_cells(photo, patch)
+    stream = _keystream(model, key, header)
     if not header.regions:
-        return hide(model.networks, _in_channels(padded, model), keystream)
-    if header.cell != PATCH:
-        raise DdmError(
-            "this model draws encrypted photos larger than the photo, so regions do not fit in their places;"
-            " take another model or encrypt the whole photo"
-        )
-    picture = padded.copy()
+        return hide(model.networks, _in_channels(padded, model), stream)
+    picture = _resized(padded, payload_size(header))
     for box in header.regions:
-        part = cells(box)
-        stream = keystream.at(box.top // PATCH, box.left // PATCH)
-        picture[part] = hide(model.networks, _in_channels(padded[part], model), stream)[:, :, None]
+        rows, columns = cells(box, patch)
+        part = _in_channels(padded[_pixels(rows, columns, patch)], model)
+        hidden = hide(model.networks, part, stream.at(rows.start, columns.start))
+        picture[_pixels(rows, columns, carrier)] = hidden[:, :, None]
     return picture[:, :, 0] if picture.shape[2] == 1 else picture
 
 
 def _reveal(payload: Image.Image, model: PhotoModel, key: bytes, header: Header) -> Pixels:
+    patch, carrier = header.patch, header.carrier
     luma = numpy.asarray(payload.convert("L"))
-    rows, columns = (side // header.cell * PATCH for side in luma.shape)
-    keystream = _keystream((rows, columns), model, key, header)
+    stream = _keystream(model, key, header)
     if not header.regions:
-        return reveal(model.networks, luma, keystream)
-    channels = 1 if header.grey else 3
-    picture = numpy.array(payload.convert("L" if header.grey else "RGB")).reshape(rows, columns, channels)
+        return reveal(model.networks, luma, stream)
+    plain = numpy.array(payload.convert("L" if header.grey else "RGB"))
+    whole = payload.width // carrier * patch, payload.height // carrier * patch
+    picture = _resized(plain.reshape(*luma.shape, -1), whole)
     for box in header.regions:
-        part = cells(box)
-        stream = keystream.at(box.top // PATCH, box.left // PATCH)
-        shown = reveal(model.networks, luma[part], stream)
-        picture[part] = shown if shown.shape[2] == channels else shown.mean(axis=2, keepdims=True).round()
+        rows, columns = cells(box, patch)
+        hidden = luma[_pixels(rows, columns, carrier)]
+        shown = reveal(model.networks, hidden, stream.at(rows.start, columns.start))
+        picture[_pixels(rows, columns, patch)] = _as_grey(shown) if header.grey else shown
     return picture
 
 
-def _keystream(shape: Sequence[int], model: PhotoModel, key: bytes, header: Header) -> Keystream:
-    grid = model.networks.params.quaternions, shape[0] // PATCH, shape[1] // PATCH
-    return Keystream(key, header.nonce, grid)
+def _keystream(model: PhotoModel, key: bytes, header: Header) -> Keystream:
+    rows, columns = (-(-side // header.patch) for side in (header.height, header.width))
+    return keystream_of(model.networks, key, header.nonce, (rows, columns))
+
+
+def _pixels(rows: range, columns: range, side: int) -> tuple[slice, slice]:
+    return (
+        slice(rows.start * side, rows.stop * side),
+        slice(columns.start * side, columns.stop * side),
+    )
+
+
+def _resized(photo: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return a copy in this width and height: what is not encrypted goes along with cells that grow."""
+    if photo.shape[1::-1] == size:
+        return photo.copy()
+    image = Image.fromarray(photo[:, :, 0] if photo.shape[2] == 1 else photo)
+    resized = numpy.array(image.resize(size, Image.Resampling.LANCZOS))
+    return resized.reshape(*resized.shape[:2], -1)
+
+
+def _as_grey(photo: Pixels) -> Pixels:
+    if photo.shape[2] == 1:
+        return photo
+    return numpy.asarray(Image.fromarray(photo).convert("L"))[:, :, None]
 
 
 def _in_channels(photo: Pixels, model: PhotoModel) -> Pixels:

@@ -39,6 +39,7 @@ _FIELDS = struct.Struct(f">BB{NONCE_BYTES}s{KEY_ID_BYTES}s{MODEL_ID_BYTES}sHHBB{
 _BOX = struct.Struct(">HHHH")
 _TAG_INFO = b"ddm-pipeline photo header v1"
 _GREY, _REGIONS = 1, 2
+_CELL = 16  # patch and carrier share a byte
 assert _FIELDS.size + _CRC_BYTES == HEADER_BYTES
 
 
@@ -55,8 +56,8 @@ class Box(NamedTuple):
 class Header:
     """One encrypted photo's public facts.
 
-    `width` and `height` are the photo's, in pixels, upright; `cell` is how many pixels of the encrypted photo
-    stand for 4 of the photo's; `grey` photos come back grey; `regions` empty means that all is encrypted.
+    `width` and `height` are the photo's, in pixels, upright; cells of `patch` pixels a side became cells of
+    `carrier` pixels; `grey` photos come back grey; `regions` empty means that all is encrypted.
     """
 
     nonce: bytes
@@ -64,7 +65,8 @@ class Header:
     model_id: bytes
     width: int
     height: int
-    cell: int
+    patch: int
+    carrier: int
     grey: bool
     regions: tuple[Box, ...] = ()
     tag: bytes = bytes(TAG_BYTES)
@@ -120,6 +122,7 @@ def unpack_primary(block: bytes) -> tuple[Header, int]:
     """
     content = _without_crc(_decode(block))
     version, flags, nonce, key_id, model_id, width, height, cell, regions, tag = _FIELDS.unpack(content)
+    patch, carrier = divmod(cell, _CELL)
     if version != VERSION:
         raise DdmError(
             f"unsupported format version {version}, this code reads {VERSION}; use the code that encrypted it"
@@ -127,7 +130,8 @@ def unpack_primary(block: bytes) -> tuple[Header, int]:
     possible = (
         0 < width <= MAX_SIDE
         and 0 < height <= MAX_SIDE
-        and 0 < cell <= 16
+        and patch > 0
+        and carrier > 0
         and flags <= _GREY + _REGIONS
         and regions <= MAX_REGIONS
         and bool(flags & _REGIONS) == bool(regions)
@@ -135,7 +139,7 @@ def unpack_primary(block: bytes) -> tuple[Header, int]:
     if not possible:
         raise DdmError("its header says what no photo has; it was not made by this project")
     grey = bool(flags & _GREY)
-    return Header(nonce, key_id, model_id, width, height, cell, grey, tag=tag), regions
+    return Header(nonce, key_id, model_id, width, height, patch, carrier, grey, tag=tag), regions
 
 
 def unpack_extension(header: Header, blocks: bytes) -> Header:
@@ -170,7 +174,7 @@ def _fields(header: Header) -> bytes:
     flags = _GREY * header.grey + _REGIONS * bool(header.regions)
     return _FIELDS.pack(
         VERSION, flags, header.nonce, header.key_id, header.model_id, header.width, header.height,
-        header.cell, len(header.regions), header.tag,
+        header.patch * _CELL + header.carrier, len(header.regions), header.tag,
     )  # fmt: skip
 
 

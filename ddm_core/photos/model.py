@@ -12,10 +12,9 @@ from pathlib import Path
 from ddm_core.checkpoints import CONFIGURATION, WEIGHTS, load_weights
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_file
-from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
 from ddm_core.obfuscators.store import Description, build_networks, describe
-from ddm_core.params import KeyedDdmParams
 from ddm_core.photos.header import MODEL_ID_BYTES
+from ddm_core.photos.tiles import PhotoNetworks
 
 CHAMPION = "champion"
 REGISTERED_NAME = "keyed_ddm"
@@ -25,7 +24,7 @@ REGISTERED_NAME = "keyed_ddm"
 class PhotoModel:
     """Trained networks of keyed DDM; `id` are the first 4 bytes of their weights' SHA-256."""
 
-    networks: KeyedDdmNetworks = field(repr=False)
+    networks: PhotoNetworks = field(repr=False)
     id: bytes
 
     @property
@@ -61,13 +60,9 @@ def load_model(folder: Path) -> PhotoModel:
     """Return the model in a folder; the last one is kept at hand.
 
     Raises:
-        DdmError: missing or damaged files, or another method than keyed_ddm.
+        DdmError: missing or damaged files, or a method that does not rotate by a keystream.
     """
     description = describe(folder)
-    if not isinstance(description.params, KeyedDdmParams):
-        raise DdmError(
-            f"{folder}: method {description.params.method} cannot encrypt photos of any size; take keyed_ddm"
-        )
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise DdmError(f"{weights}: not found; train the model again")
@@ -78,8 +73,10 @@ def load_model(folder: Path) -> PhotoModel:
 def _load(description: Description, weights: Path, digest: str) -> PhotoModel:
     import torch
 
-    networks = build_networks(description)
+    method = description.params.method
+    networks = build_networks(description) if description.keyed else None
+    if not isinstance(networks, PhotoNetworks):
+        raise DdmError(f"{weights.parent}: method {method} cannot encrypt photos of any size; take keyed_ddm")
     load_weights(networks, weights)
-    assert isinstance(networks, KeyedDdmNetworks)
-    networks.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return PhotoModel(networks, bytes.fromhex(digest)[:MODEL_ID_BYTES])

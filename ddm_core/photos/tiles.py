@@ -1,6 +1,6 @@
 """Keyed DDM on photos of any size, tile by tile, with the pixels that one pass over the whole would give.
 
-The networks are convolutions, so what a cell becomes depends on a neighbourhood of known radius. Each tile is
+The networks are convolutions, so what a cell becomes depends on a neighbourhood of known reach. Each tile is
 computed with that much of its neighbours around it, which is then cut away. The keystream belongs to the
 cell's place in the whole grid: no two tiles share any of it.
 """
@@ -9,19 +9,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from ddm_core import quaternions
 from ddm_core.keys import haar_rows
-from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
-from ddm_core.obfuscators.transform_code import PATCH
 
-TILE = 192  # cells a side: 768 pixels of the photo
+TILE = 768  # pixels a side of what is drawn at once, without the neighbours
 Pixels = NDArray[numpy.uint8]
+
+
+@runtime_checkable
+class PhotoNetworks(Protocol):
+    """What tiles ask of networks: cells of `patch` pixels become cells of `carrier` pixels of x_e.
+
+    The reaches say how many cells away a result may still depend on what comes in.
+    """
+
+    channels: int
+    patch: int
+    carrier: int
+
+    @property
+    def hide_reach(self) -> int:
+        """From the photo to x_e."""
+        ...
+
+    @property
+    def reveal_reach(self) -> int:
+        """From x_e to the restored photo."""
+        ...
+
+    def grid(self, images: Tensor) -> tuple[int, int, int]:
+        """Return the shape [n, rows, columns] of the quaternions that one of these photos becomes."""
+        ...
+
+    def hide(self, images: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_e for a keystream of unit quaternions [batch, n, 4, rows, columns]."""
+        ...
+
+    def reveal(self, hidden: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_r, whole cells, unbounded."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,54 +79,46 @@ class Keystream:
         return Keystream(self.key, self.nonce, self.grid, row, column)
 
 
-@torch.no_grad()
-def hide(networks: KeyedDdmNetworks, photo: Pixels, keystream: Keystream) -> Pixels:
-    """Return the encrypted luma [rows x cell, columns x cell] of `photo` [height, width, channels].
+def keystream_of(networks: PhotoNetworks, key: bytes, nonce: bytes, cells: tuple[int, int]) -> Keystream:
+    """Return the keystream of a photo of so many rows and columns of cells."""
+    quaternions = networks.grid(torch.empty(1, networks.channels, networks.patch, networks.patch))[0]
+    return Keystream(key, nonce, (quaternions, *cells))
 
-    The photo's sides are multiples of PATCH.
+
+@torch.no_grad()
+def hide(networks: PhotoNetworks, photo: Pixels, keystream: Keystream) -> Pixels:
+    """Return the encrypted luma [rows x carrier, columns x carrier] of `photo` [height, width, channels].
+
+    The photo's sides are multiples of the patch.
     """
-    inner, outer = radius(networks.renderer), radius(networks.encoder)
-    cell = carrier_cell(networks)
-    rows, columns = (side // PATCH for side in photo.shape[:2])
-    hidden = numpy.empty((rows * cell, columns * cell), numpy.uint8)
+    cells = _cells(photo, networks.patch)
+    hidden = numpy.empty((*(side * networks.carrier for side in cells), 1), numpy.uint8)
 
-    def compute(part: _Part, rotation: Tensor) -> Tensor:
-        latent = networks.encode(_to_tensor(part.around.of(photo, PATCH)))
-        return networks.render(quaternions.multiply(rotation, part.between_cells(latent)))[:, :1]
+    def compute(around: _Area, rotation: Tensor) -> Tensor:
+        return networks.hide(_to_tensor(around.of(photo, networks.patch)), rotation)[:, :1]
 
-    _each_tile((inner, outer), keystream, compute, hidden, cell)
-    return hidden
+    _each_tile(cells, networks.hide_reach, keystream, compute, hidden)
+    return hidden[:, :, 0]
 
 
 @torch.no_grad()
-def reveal(networks: KeyedDdmNetworks, hidden: Pixels, keystream: Keystream) -> Pixels:
+def reveal(networks: PhotoNetworks, hidden: Pixels, keystream: Keystream) -> Pixels:
     """Return the photo [height, width, channels] of an encrypted luma as `hide` returns it."""
-    inner, outer = radius(networks.decoder), radius(networks.seeker)
-    cell = carrier_cell(networks)
-    rows, columns = (side // cell for side in hidden.shape[:2])
-    photo = numpy.empty((rows * PATCH, columns * PATCH, networks.channels), numpy.uint8)
+    cells = _cells(hidden, networks.carrier)
+    photo = numpy.empty((*(side * networks.patch for side in cells), networks.channels), numpy.uint8)
 
-    def compute(part: _Part, rotation: Tensor) -> Tensor:
-        found = networks.seek(_to_tensor(part.around.of(hidden, cell)[:, :, None]))
-        turned_back = quaternions.multiply(quaternions.conjugate(rotation), part.between_cells(found))
-        return networks.decode(turned_back)
+    def compute(around: _Area, rotation: Tensor) -> Tensor:
+        return networks.reveal(_to_tensor(around.of(hidden, networks.carrier)[:, :, None]), rotation)
 
-    _each_tile((inner, outer), keystream, compute, photo, PATCH)
+    _each_tile(cells, networks.reveal_reach, keystream, compute, photo)
     return photo
 
 
-def carrier_cell(networks: KeyedDdmNetworks) -> int:
-    """Return how many pixels a side the encrypted photo has for PATCH pixels of the photo."""
-    with torch.no_grad():
-        drawn = networks.render(torch.zeros(1, networks.params.quaternions, 4, 2, 2))
-    return int(drawn.shape[-1]) // 2
-
-
-def radius(network: nn.Module) -> int:
-    """Return how many cells away a cell's result may depend on: the sum over its convolutions."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    assert all(layer.stride == (1, 1) for layer in layers), "tiles need networks of one resolution"
-    return sum(int(layer.dilation[0]) * (int(layer.kernel_size[0]) - 1) // 2 for layer in layers)
+def pad_to_cells(photo: Pixels, patch: int) -> Pixels:
+    """Repeat the last row and column until both sides are multiples of the patch."""
+    rows, columns = (-side % patch for side in photo.shape[:2])
+    margins = [(0, rows), (0, columns), (0, 0)][: photo.ndim]
+    return numpy.pad(photo, margins, mode="edge") if rows or columns else photo
 
 
 @dataclass(frozen=True)
@@ -116,7 +140,7 @@ class _Area:
             min(columns, self.right + by),
         )
 
-    def within(self, other: _Area, scale: int = 1) -> tuple[slice, slice]:
+    def within(self, other: _Area, scale: int) -> tuple[slice, slice]:
         """Return where this area lies in an array of `other`, `scale` elements a cell."""
         return (
             slice((self.top - other.top) * scale, (self.bottom - other.top) * scale),
@@ -128,58 +152,40 @@ class _Area:
         return pixels[self.top * scale : self.bottom * scale, self.left * scale : self.right * scale]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One tile: its own cells, those between the two networks, and those that the first network sees."""
-
-    own: _Area
-    between: _Area
-    around: _Area
-
-    def between_cells(self, cells: Tensor) -> Tensor:
-        """Cut what the first network made of `around` down to `between`."""
-        return cells[..., *self.between.within(self.around)]
-
-
 def _each_tile(
-    radii: tuple[int, int],
+    grid: tuple[int, int],
+    reach: int,
     keystream: Keystream,
-    compute: Callable[[_Part, Tensor], Tensor],
+    compute: Callable[[_Area, Tensor], Tensor],
     target: Pixels,
-    scale: int,
 ) -> None:
-    """Fill `target`, which has `scale` pixels a side for each cell."""
-    inner, outer = radii
-    grid = target.shape[0] // scale, target.shape[1] // scale
-    for strip in _strips(grid):
-        between_rows = strip[0].widened(inner, grid)
+    """Fill `target` [height, width, channels], whole cells of the grid, with what `compute` makes."""
+    scale = target.shape[0] // grid[0]
+    side = max(1, TILE // scale)
+    for strip in _strips(grid, side):
+        rows = strip[0].widened(reach, grid)
         # Of a whole strip at once: the next tile shares these rows.
-        rotation = keystream.rows(range(between_rows.top, between_rows.bottom))
+        rotation = keystream.rows(range(rows.top, rows.bottom))
         for own in strip:
-            between = own.widened(inner, grid)
-            part = _Part(own, between, between.widened(outer, grid))
-            drawn = compute(part, rotation[..., between.left : between.right])
-            pixels = drawn[0, :, *own.within(between, scale)].clamp(0.0, 1.0).mul(255.0).round().byte()
-            place = own.within(_Area(0, grid[0], 0, grid[1]), scale)
-            target[place] = pixels.permute(1, 2, 0).reshape(target[place].shape).numpy()
+            around = own.widened(reach, grid)
+            drawn = compute(around, rotation[..., around.left : around.right])
+            pixels = drawn[0, :, *own.within(around, scale)].clamp(0.0, 1.0).mul(255.0).round().byte()
+            target[own.within(_Area(0, grid[0], 0, grid[1]), scale)] = pixels.permute(1, 2, 0).numpy()
 
 
-def _strips(grid: tuple[int, int]) -> Iterator[list[_Area]]:
+def _strips(grid: tuple[int, int], side: int) -> Iterator[list[_Area]]:
     rows, columns = grid
-    for top in range(0, rows, TILE):
+    for top in range(0, rows, side):
         yield [
-            _Area(top, min(rows, top + TILE), left, min(columns, left + TILE))
-            for left in range(0, columns, TILE)
+            _Area(top, min(rows, top + side), left, min(columns, left + side))
+            for left in range(0, columns, side)
         ]
+
+
+def _cells(pixels: Pixels, side: int) -> tuple[int, int]:
+    return pixels.shape[0] // side, pixels.shape[1] // side
 
 
 def _to_tensor(pixels: Pixels) -> Tensor:
     tensor = torch.from_numpy(numpy.array(pixels)).permute(2, 0, 1)[None]
     return tensor.float().div_(255.0)
-
-
-def pad_to_cells(photo: Pixels) -> Pixels:
-    """Repeat the last row and column until both sides are multiples of PATCH."""
-    rows, columns = (-side % PATCH for side in photo.shape[:2])
-    margins = [(0, rows), (0, columns), (0, 0)][: photo.ndim]
-    return numpy.pad(photo, margins, mode="edge") if rows or columns else photo

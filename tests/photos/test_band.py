@@ -45,7 +45,8 @@ def headers(draw, sides=SIDES):
         model_id=draw(st.binary(min_size=4, max_size=4)),
         width=width,
         height=height,
-        cell=draw(st.integers(1, 16)),
+        patch=draw(st.integers(1, 15)),
+        carrier=draw(st.integers(1, 15)),
         grey=draw(st.booleans()),
         regions=tuple(box() for _ in range(draw(st.sampled_from([0, 0, 1, 3, 40, MAX_REGIONS])))),
         tag=draw(st.binary(min_size=8, max_size=8)),
@@ -60,7 +61,9 @@ def noise(header, random=None, colour=False):
 
 
 def header_of(width, height, **changes):
-    return dataclasses.replace(Header(width=width, height=height, cell=4, grey=True, **FIXED), **changes)
+    return dataclasses.replace(
+        Header(width=width, height=height, patch=4, carrier=4, grey=True, **FIXED), **changes
+    )
 
 
 def site(pixels, scale=1.0, quality=None, resampling=Image.Resampling.LANCZOS):
@@ -132,7 +135,7 @@ def test_the_tag_covers_every_field_and_the_key(header, data):
     changed = dataclasses.replace(
         signed,
         **data.draw(st.sampled_from([
-            {"nonce": bytes(12)}, {"key_id": bytes(8)}, {"model_id": bytes(4)}, {"cell": 17},
+            {"nonce": bytes(12)}, {"key_id": bytes(8)}, {"model_id": bytes(4)}, {"patch": header.patch ^ 1},
             {"width": header.width + 1}, {"grey": not header.grey}, {"regions": (Box(0, 0, 1, 1),) * 2},
         ])),
     )  # fmt: skip
@@ -170,7 +173,7 @@ def test_the_header_survives_scaling_and_recompression(size, scale):
 @settings(max_examples=25, deadline=None)
 @given(headers(st.integers(64, 700)), st.floats(0.5, 1.3), st.integers(60, 95))
 def test_any_header_survives_the_chain_at_any_scale(header, scale, quality):
-    header = dataclasses.replace(header, cell=4)
+    header = dataclasses.replace(header, patch=8, carrier=12)
     assert read_band(site(noise(header), scale, quality)) == header
 
 

@@ -233,7 +233,7 @@ BOXES = st.builds(Box, *[st.integers(-20, 220)] * 2, *[st.integers(1, 90)] * 2)
 @given(st.lists(BOXES, min_size=1, max_size=9))
 def test_snapped_boxes_cover_the_given_ones_with_disjoint_cells(boxes):
     try:
-        snapped = snap(boxes, 203, 131)
+        snapped = snap(boxes, (203, 131), 4)
     except DdmError:
         assert any(box.left >= 203 or box.top >= 131 or box.left + box.width <= 0 or box.top + box.height <= 0
                    for box in boxes)  # fmt: skip
