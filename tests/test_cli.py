@@ -55,12 +55,12 @@ def test_help_lists_every_verb_and_ends_well():
     command = [sys.executable, "-m", "ddm_core.cli", "--help"]
     helped = subprocess.run(command, capture_output=True, text=True, check=False)
     assert helped.returncode == 0
-    for verb in (*STAGES, "summary", "key"):
+    for verb in (*STAGES, "summary", "key", "encrypt", "decrypt"):
         assert re.search(rf"^ +{verb}\b", helped.stdout, re.MULTILINE), verb
     assert helped.stderr == ""
 
 
-@pytest.mark.parametrize("verb", [*STAGES, "summary", "key"])
+@pytest.mark.parametrize("verb", [*STAGES, "summary", "key", "encrypt", "decrypt"])
 def test_every_verb_explains_itself(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])

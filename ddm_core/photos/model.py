@@ -15,9 +15,11 @@ from ddm_core.files import sha256_file
 from ddm_core.obfuscators.store import Description, build_networks, describe
 from ddm_core.photos.header import MODEL_ID_BYTES
 from ddm_core.photos.tiles import PhotoNetworks
+from ddm_core.tracking_address import explained, is_default
 
 CHAMPION = "champion"
-REGISTERED_NAME = "keyed_ddm"
+CANDIDATES = ("photo", "keyed_ddm")
+"""The registered models whose champion is looked for: first the general one for photos in colour."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def model_folder(name: str | Path) -> Iterator[Path]:
     if (Path(name) / CONFIGURATION).exists():
         yield Path(name)
         return
-    registered = f"{REGISTERED_NAME}@{CHAMPION}" if name == CHAMPION else str(name)
+    registered = _champion() if str(name) == CHAMPION else str(name)
     if "@" not in registered:
         raise DdmError(
             f"{name}: no model folder; give one that ddm train wrote, champion, or NAME@ALIAS of the registry"
@@ -54,6 +56,24 @@ def model_folder(name: str | Path) -> Iterator[Path]:
         if not adopt(f"models:/{registered}", Path(temporary)):
             raise DdmError(f"{registered}: is no model of this project; give another")
         yield Path(temporary)
+
+
+def _champion() -> str:
+    if is_default() and not Path("mlflow.db").exists():  # connecting would make an empty one
+        raise DdmError(
+            "no champion: there is no mlflow.db here; give --model FOLDER, or set MLFLOW_TRACKING_URI"
+        )
+    from ddm_core.serving.registry import aliases
+    from ddm_core.tracking import connect
+
+    client = connect()
+    with explained():
+        held = [name for name in CANDIDATES if CHAMPION in aliases(client, name)]
+    if not held:
+        raise DdmError(
+            f"no champion among the registered models {', '.join(CANDIDATES)}; register one, or give a folder"
+        )
+    return f"{held[0]}@{CHAMPION}"
 
 
 def load_model(folder: Path) -> PhotoModel:
