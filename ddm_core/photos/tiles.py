@@ -94,8 +94,8 @@ def hide(networks: PhotoNetworks, photo: Pixels, keystream: Keystream) -> Pixels
     cells = _cells(photo, networks.patch)
     hidden = numpy.empty((*(side * networks.carrier for side in cells), 1), numpy.uint8)
 
-    def compute(around: _Area, rotation: Tensor) -> Tensor:
-        return networks.hide(_to_tensor(around.of(photo, networks.patch)), rotation)[:, :1]
+    def compute(around: Area, rotation: Tensor) -> Tensor:
+        return networks.hide(to_tensor(around.of(photo, networks.patch)), rotation)[:, :1]
 
     _each_tile(cells, networks.hide_reach, keystream, compute, hidden)
     return hidden[:, :, 0]
@@ -107,8 +107,8 @@ def reveal(networks: PhotoNetworks, hidden: Pixels, keystream: Keystream) -> Pix
     cells = _cells(hidden, networks.carrier)
     photo = numpy.empty((*(side * networks.patch for side in cells), networks.channels), numpy.uint8)
 
-    def compute(around: _Area, rotation: Tensor) -> Tensor:
-        return networks.reveal(_to_tensor(around.of(hidden, networks.carrier)[:, :, None]), rotation)
+    def compute(around: Area, rotation: Tensor) -> Tensor:
+        return networks.reveal(to_tensor(around.of(hidden, networks.carrier)[:, :, None]), rotation)
 
     _each_tile(cells, networks.reveal_reach, keystream, compute, photo)
     return photo
@@ -122,7 +122,7 @@ def pad_to_cells(photo: Pixels, patch: int) -> Pixels:
 
 
 @dataclass(frozen=True)
-class _Area:
+class Area:
     """Cells of the grid, [top, bottom) x [left, right)."""
 
     top: int
@@ -130,17 +130,17 @@ class _Area:
     left: int
     right: int
 
-    def widened(self, by: int, grid: tuple[int, int]) -> _Area:
+    def widened(self, by: int, grid: tuple[int, int]) -> Area:
         """Return the area with a margin, as far as the grid goes: its own edge is treated as ever."""
         rows, columns = grid
-        return _Area(
+        return Area(
             max(0, self.top - by),
             min(rows, self.bottom + by),
             max(0, self.left - by),
             min(columns, self.right + by),
         )
 
-    def within(self, other: _Area, scale: int) -> tuple[slice, slice]:
+    def within(self, other: Area, scale: int) -> tuple[slice, slice]:
         """Return where this area lies in an array of `other`, `scale` elements a cell."""
         return (
             slice((self.top - other.top) * scale, (self.bottom - other.top) * scale),
@@ -156,13 +156,13 @@ def _each_tile(
     grid: tuple[int, int],
     reach: int,
     keystream: Keystream,
-    compute: Callable[[_Area, Tensor], Tensor],
+    compute: Callable[[Area, Tensor], Tensor],
     target: Pixels,
 ) -> None:
     """Fill `target` [height, width, channels], whole cells of the grid, with what `compute` makes."""
     scale = target.shape[0] // grid[0]
     side = max(1, TILE // scale)
-    for strip in _strips(grid, side):
+    for strip in strips(grid, side):
         rows = strip[0].widened(reach, grid)
         # Of a whole strip at once: the next tile shares these rows.
         rotation = keystream.rows(range(rows.top, rows.bottom))
@@ -170,14 +170,15 @@ def _each_tile(
             around = own.widened(reach, grid)
             drawn = compute(around, rotation[..., around.left : around.right])
             pixels = drawn[0, :, *own.within(around, scale)].clamp(0.0, 1.0).mul(255.0).round().byte()
-            target[own.within(_Area(0, grid[0], 0, grid[1]), scale)] = pixels.permute(1, 2, 0).numpy()
+            target[own.within(Area(0, grid[0], 0, grid[1]), scale)] = pixels.permute(1, 2, 0).numpy()
 
 
-def _strips(grid: tuple[int, int], side: int) -> Iterator[list[_Area]]:
+def strips(grid: tuple[int, int], side: int) -> Iterator[list[Area]]:
+    """Yield the tiles of at most `side` cells a side, row by row."""
     rows, columns = grid
     for top in range(0, rows, side):
         yield [
-            _Area(top, min(rows, top + side), left, min(columns, left + side))
+            Area(top, min(rows, top + side), left, min(columns, left + side))
             for left in range(0, columns, side)
         ]
 
@@ -186,6 +187,7 @@ def _cells(pixels: Pixels, side: int) -> tuple[int, int]:
     return pixels.shape[0] // side, pixels.shape[1] // side
 
 
-def _to_tensor(pixels: Pixels) -> Tensor:
+def to_tensor(pixels: Pixels) -> Tensor:
+    """Return [height, width, channels] as [1, channels, height, width] in [0, 1]."""
     tensor = torch.from_numpy(numpy.array(pixels)).permute(2, 0, 1)[None]
     return tensor.float().div_(255.0)
