@@ -91,7 +91,7 @@ def _hide(photo: Pixels, model: PhotoModel, key: bytes, header: Header) -> Pixel
     stream = _keystream(model, key, header)
     if not header.regions:
         return hide(model.networks, _in_channels(padded, model), stream)
-    picture = _resized(padded, payload_size(header))
+    picture = _resized(_blanked(padded, header, patch), payload_size(header))
     for box in header.regions:
         rows, columns = cells(box, patch)
         part = _in_channels(padded[_pixels(rows, columns, patch)], model)
@@ -108,7 +108,7 @@ def _reveal(payload: Image.Image, model: PhotoModel, key: bytes, header: Header)
         return reveal(model.networks, luma, stream)
     plain = numpy.array(payload.convert("L" if header.grey else "RGB"))
     whole = payload.width // carrier * patch, payload.height // carrier * patch
-    picture = _resized(plain.reshape(*luma.shape, -1), whole)
+    picture = _resized(_blanked(plain.reshape(*luma.shape, -1), header, carrier), whole)
     for box in header.regions:
         rows, columns = cells(box, patch)
         hidden = luma[_pixels(rows, columns, carrier)]
@@ -129,10 +129,18 @@ def _pixels(rows: range, columns: range, side: int) -> tuple[slice, slice]:
     )
 
 
+def _blanked(photo: Pixels, header: Header, side: int) -> Pixels:
+    """Return a copy with grey boxes: resizing would mix a box's edge into what stays in the clear."""
+    blank = photo.copy()
+    for box in header.regions:
+        blank[_pixels(*cells(box, header.patch), side)] = 128
+    return blank
+
+
 def _resized(photo: Pixels, size: tuple[int, int]) -> Pixels:
-    """Return a copy in this width and height: what is not encrypted goes along with cells that grow."""
+    """Return a photo in this width and height: what is not encrypted goes along with cells that grow."""
     if photo.shape[1::-1] == size:
-        return photo.copy()
+        return photo
     image = Image.fromarray(photo[:, :, 0] if photo.shape[2] == 1 else photo)
     resized = numpy.array(image.resize(size, Image.Resampling.LANCZOS))
     return resized.reshape(*resized.shape[:2], -1)

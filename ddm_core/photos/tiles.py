@@ -169,7 +169,7 @@ def _each_tile(
         for own in strip:
             around = own.widened(reach, grid)
             drawn = compute(around, rotation[..., around.left : around.right])
-            pixels = drawn[0, :, *own.within(around, scale)].clamp(0.0, 1.0).mul(255.0).round().byte()
+            pixels = drawn[0, :, *own.within(around, scale)].mul(255.0).round_().clamp_(0.0, 255.0).byte()
             target[own.within(Area(0, grid[0], 0, grid[1]), scale)] = pixels.permute(1, 2, 0).numpy()
 
 

@@ -29,7 +29,9 @@ def register(name, model, tmp_path):
     from ddm_core.serving.package import write_model_folder
     from ddm_core.tracking import connect
 
-    candidate = Candidate(name, name, model, "ff" * 32, {}, Verdict(passed=True, checks=()), 0.1, "ab" * 32, "c0ffee")
+    candidate = Candidate(
+        name, name, model, "ff" * 32, {}, Verdict(passed=True, checks=()), 0.1, "ab" * 32, "c0ffee"
+    )
     write_model_folder(candidate, tmp_path / f"packaged {name}", Model())
     client = connect()
     client.create_registered_model(name)
