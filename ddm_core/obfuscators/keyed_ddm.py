@@ -39,6 +39,8 @@ def padded(side: int) -> int:
 class KeyedDdmNetworks(nn.Module):
     """Encoder, renderer, seeker and decoder. Images [batch, channels, height, width] in [0, 1]."""
 
+    patch = carrier = PATCH
+
     def __init__(self, channels: int, params: KeyedDdmParams) -> None:
         super().__init__()
         self.channels = channels
@@ -54,6 +56,16 @@ class KeyedDdmNetworks(nn.Module):
         self.renderer.start_linear(*start.render)
         self.seeker.start_linear(*start.seek)
         self.decoder.start_linear(*start.decode)
+
+    @property
+    def hide_reach(self) -> int:
+        """How many cells away a patch of the photo still changes x_e, given the same keystream."""
+        return 2 * (2 * self.params.blocks + 2)
+
+    @property
+    def reveal_reach(self) -> int:
+        """How many cells away a cell of x_e still changes the restored photo."""
+        return self.hide_reach
 
     def grid(self, images: Tensor) -> tuple[int, int, int]:
         """Return the shape [n, rows, columns] of the quaternions that one of these images becomes."""

@@ -13,6 +13,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.key_files import read_key_file
 from ddm_core.keys import (
     NONCE_BYTES,
     TAG_BYTES,
@@ -20,7 +21,6 @@ from ddm_core.keys import (
     fresh_nonces,
     generate_key,
     nonce_tag,
-    read_key_file,
 )
 from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator, Obfuscator
 from ddm_core.obfuscators.store import describe, load_obfuscator

@@ -21,7 +21,8 @@ from PIL import Image
 from ddm_core.checkpoints import weights_digest
 from ddm_core.errors import DdmError
 from ddm_core.gate import judge
-from ddm_core.keys import generate_key, write_key_file
+from ddm_core.key_files import write_key_file
+from ddm_core.keys import generate_key
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
 from ddm_core.params import load
 from ddm_core.serving.candidate import Candidate
