@@ -1,4 +1,4 @@
-"""A model goes through a real MLflow server, its files in S3, and works in a process that knows the address."""
+"""A model goes through a real MLflow server, its files in S3, and works wherever the address is known."""
 
 import json
 
