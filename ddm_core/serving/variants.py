@@ -12,6 +12,7 @@ restore.*: hidden and, if keyed, the same rotation -> photo in [0, 1]
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,10 +131,21 @@ def _to_onnx(
         )
     assert exported is not None
     model: onnx.ModelProto = exported.model_proto
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.initializer):
+    for part in (*model.graph.node, *model.graph.initializer):
         del part.metadata_props[:]  # where in the source a value was computed
+    del model.graph.value_info[:]  # shapes in between, which every runtime derives itself
+    _name_free_sizes(model.graph)
     onnx.checker.check_model(model)
     return model
+
+
+def _name_free_sizes(graph: onnx.GraphProto) -> None:
+    """Call the free sizes batch, rows and columns (of cells) where torch wrote symbols of its own."""
+    values = [value.type.tensor_type.shape.dim for value in (*graph.input, *graph.output)]
+    free = [values[0][axis].dim_param.removeprefix(f"{PATCH}*") for axis in (0, 2, 3)]
+    names = dict(zip(free, ("batch", "rows", "columns"), strict=True))
+    for size in (size for sizes in values for size in sizes if size.dim_param):
+        size.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), size.dim_param)
 
 
 @contextmanager
