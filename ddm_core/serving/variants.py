@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +126,8 @@ def _to_onnx(
 ) -> onnx.ModelProto:
     import onnx
 
-    with _quiet("torch.onnx"):
+    with _quiet("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's exporter about torch itself
         exported = torch.onnx.export(
             program, example, dynamo=True, input_names=inputs, output_names=[output], verbose=False
         )
