@@ -79,7 +79,8 @@ def pixels(content):
 
 def likeness(content, original):
     """Correlation of an encoded picture with the original: the weights are untrained, so not a PSNR."""
-    return numpy.corrcoef(pixels(content).ravel(), numpy.asarray(original).ravel())[0, 1]
+    found = Image.open(io.BytesIO(content)).convert(original.mode)  # WebP keeps grey as RGB
+    return numpy.corrcoef(numpy.asarray(found).ravel(), numpy.asarray(original).ravel())[0, 1]
 
 
 _PROGRAM = """

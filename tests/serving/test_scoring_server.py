@@ -14,7 +14,7 @@ import mlflow
 import pytest
 from mlflow.models import Model
 from mlflow_server import free_port, running
-from packaged_models import candidate, encoded, forms, likeness, picture, pixels
+from packaged_models import candidate, encoded, forms, likeness, loaded, picture, pixels, table
 
 from ddm_core.keys import generate_key, write_key_file
 from ddm_core.serving.package import requirements, write_model_folder
@@ -160,9 +160,7 @@ def test_the_input_of_build_docker_is_complete_and_pins_what_an_index_has(model,
         if "__pycache__" not in path.parts and path.name != "registered_model_meta":
             assert (image_model / path).read_bytes() == expected
     assert (image_model / "requirements.txt").read_text().split() == requirements()
-    hidden = mlflow.pyfunc.load_model(str(image_model), model_config={"key_file": str(keys[0])}).predict(
-        [{"image": encoded(picture())}]
-    )
+    hidden = loaded(image_model, keys[0]).predict(table(encoded(picture())))
     assert pixels(hidden["image"][0]).shape == (32, 32)
     files = [path for path in (tmp_path / "image").rglob("*") if path.is_file()]
     for form in forms(keys[0].read_bytes()):
