@@ -53,7 +53,6 @@ WITHOUT_INFLUENCE_ON = {
     ("recognise", "ddm_core.keys"): "the photos are clean, nothing is encrypted",
     ("recognise", "ddm_core.obfuscators.protocol"): "the photos are clean, nothing is encrypted",
     ("utility", "ddm_core.confusion"): "reads the recogniser, trains none",
-    ("register", "ddm_core.obfuscators.store"): "packs the model's folder as it is",
 }
 
 
