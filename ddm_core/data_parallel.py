@@ -71,8 +71,8 @@ class Ranks:
                 f"batch_size {batch_size} is less than a photo for each of {self.world_size} processes;"
                 " raise it, or start fewer of them"
             )
-        bounds = [rank * batch_size // self.world_size for rank in (self.rank, self.rank + 1)]
-        return BatchPart(*bounds, batch_size)
+        first, last = (rank * batch_size // self.world_size for rank in (self.rank, self.rank + 1))
+        return BatchPart(first, last, batch_size)
 
     def mean(self, tensors: Iterable[Tensor], part: BatchPart) -> None:
         """Replace means over the own part by means over the whole batch, in place, in one exchange.
@@ -89,7 +89,8 @@ class Ranks:
         flat = torch.cat([tensor.detach().float().flatten() for tensor in tensors]) * part.share
         with _others_needed():
             distributed.all_reduce(flat)
-        for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, summed in zip(tensors, pieces, strict=True):
             tensor.detach().copy_(summed.view(tensor.shape))
 
     def any(self, flag: bool) -> bool:
