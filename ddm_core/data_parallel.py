@@ -105,7 +105,7 @@ class Ranks:
             distributed.all_reduce(raised)
         return bool(raised)
 
-    def leaders(self, content: bytes) -> bytes:
+    def from_leader(self, content: bytes) -> bytes:
         """Return what rank 0 gave, at least one byte, in every process; raises as `mean`."""
         if self.world_size == 1:
             return content

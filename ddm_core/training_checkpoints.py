@@ -197,8 +197,8 @@ def shared(ranks: Ranks, checkpoint: Checkpoint) -> Checkpoint:
     from safetensors.torch import load, save
 
     values = checkpoint.step, checkpoint.seconds, checkpoint.history, checkpoint.snapshot.values
-    step, seconds, history, rest = json.loads(ranks.leaders(json.dumps(values).encode()))
-    tensors = ranks.leaders(save({n: t.contiguous() for n, t in checkpoint.snapshot.tensors.items()}))
+    step, seconds, history, rest = json.loads(ranks.from_leader(json.dumps(values).encode()))
+    tensors = ranks.from_leader(save({n: t.contiguous() for n, t in checkpoint.snapshot.tensors.items()}))
     return Checkpoint(step, seconds, tuple(history), Snapshot(load(tensors), rest))
 
 

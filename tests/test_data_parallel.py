@@ -94,7 +94,7 @@ def test_a_process_alone_has_nothing_to_exchange():
     ALONE.mean([values], ALONE.part(4))
     assert values.tolist() == [1, 2]
     assert [ALONE.any(flag) for flag in (True, False)] == [True, False]
-    assert ALONE.leaders(b"checkpoint") == b"checkpoint"
+    assert ALONE.from_leader(b"checkpoint") == b"checkpoint"
 
 
 # The end of one is the end of all
