@@ -205,18 +205,25 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from ddm_core.data_parallel import joined_ranks
     from ddm_core.stages import train
 
     name = options.obfuscator
     every, resume = parse_interval(options.checkpoint_every), not options.no_resume
-    result = train.run(
-        _obfuscator(load(options.params), name),
-        name=name,
-        prepared=options.prepared,
-        model=options.models / name,
-        history=options.histories / name,
-        checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
-    )
+    with joined_ranks() as ranks:
+        params = _obfuscator(load(options.params), name)
+        if not ranks.leads:
+            train.follow(params, name=name, prepared=options.prepared, ranks=ranks)
+            return
+        result = train.run(
+            params,
+            name=name,
+            prepared=options.prepared,
+            model=options.models / name,
+            history=options.histories / name,
+            checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
+            ranks=ranks,
+        )
     print(console.trained(result, options.models / name))
 
 

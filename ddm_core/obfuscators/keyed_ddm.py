@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from ddm_core import quaternions
 from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resize
+from ddm_core.data_parallel import BatchPart, whole_batch
 from ddm_core.errors import DdmError
 from ddm_core.keys import haar_quaternions
 from ddm_core.networks import PatchNetwork, crop_like, pad_to_multiple
@@ -102,16 +103,21 @@ class KeyedDdmNetworks(nn.Module):
         """Return x_r = Dec(k* S(x_e))."""
         return self.decode(quaternions.multiply(quaternions.conjugate(rotation), self.seek(hidden)))
 
-    def round_trip(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def round_trip(
+        self, images: Tensor, generator: torch.Generator, part: BatchPart | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return (x_e, x_r) for one training batch: fresh rotations, and a random channel in between.
 
-        Both are cut to the photos' size.
+        Both are cut to the photos' size. With `part` the images are that part of a batch; rotations and
+        channel are drawn for the whole.
         """
-        rotation = quaternions.random_unit((len(images), *self.grid(images)), generator).to(images.device)
+        part = part or whole_batch(len(images))
+        rotations = quaternions.random_unit((part.whole, *self.grid(images)), generator)
+        rotation = part.of(rotations).to(images.device)
         hidden = self.hide(images, rotation)
         # In bf16 the channel's matrix products would be grey levels off.
         with torch.autocast(images.device.type, enabled=False):
-            received = _random_channel(hidden, self.params, generator)
+            received = _random_channel(hidden, self.params, generator, part)
         return crop_like(hidden, images), crop_like(self.reveal(received, rotation), images)
 
     def _group(self, grid: Tensor) -> Tensor:
@@ -120,7 +126,9 @@ class KeyedDdmNetworks(nn.Module):
         return grid.float().view(batch, self.params.quaternions, 4, height, width)
 
 
-def _random_channel(hidden: Tensor, params: KeyedDdmParams, generator: torch.Generator) -> Tensor:
+def _random_channel(
+    hidden: Tensor, params: KeyedDdmParams, generator: torch.Generator, part: BatchPart
+) -> Tensor:
     draw, which = torch.rand(2, generator=generator).tolist()
     if draw < params.jpeg_probability:
         span = params.jpeg_quality_max - params.jpeg_quality_min + 1
@@ -131,8 +139,8 @@ def _random_channel(hidden: Tensor, params: KeyedDdmParams, generator: torch.Gen
             # squared: the smallest sizes are the hardest and come most often
             params.resize_scale_min + which**2 * (1 - params.resize_scale_min),
         )
-    noise = torch.randn(hidden.shape, generator=generator).to(hidden.device)
-    return round_to_8_bits(hidden + params.noise_deviation * noise)
+    noise = part.of(torch.randn(part.whole, *hidden.shape[1:], generator=generator))
+    return round_to_8_bits(hidden + params.noise_deviation * noise.to(hidden.device))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Trains one obfuscator of the `train` section and writes it as a model folder.
 
+Of several processes that train together rank 0 runs the stage; the others help it and write nothing.
+
 A classical method has nothing to learn; its folder holds its settings alone, so that every later stage
 treats all obfuscators alike.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddm_core.data_parallel import ALONE, Ranks
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
 from ddm_core.obfuscators.preparation import write_untrained
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
@@ -22,7 +25,7 @@ from ddm_core.params import DdmParams, KeyedDdmParams, ObfuscatorParams
 from ddm_core.results import PICTURES, TIMING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ddm_core.checkpoint_options import CheckpointOptions
     from ddm_core.tracking import Log
@@ -57,6 +60,7 @@ def run(
     history: Path,
     tracked: bool = True,
     checkpoints: CheckpointOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
 
@@ -65,7 +69,8 @@ def run(
     for callers that tell it themselves.
 
     With `checkpoints` a learned method goes on where the same training - settings, photos, code - broke off,
-    in the same MLflow run; a finished one leaves no checkpoint. The time of all its parts counts.
+    in the same MLflow run; a finished one leaves no checkpoint. The time of all its parts counts. Of
+    several `ranks` the others `follow`.
 
     Raises:
         DdmError: missing data, a loss that is not finite, a checkpoint that cannot be written, the same
@@ -76,7 +81,9 @@ def run(
     with _opened(checkpoints, params, name, prepared) as kept:
         with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
             if isinstance(params, DdmParams | KeyedDdmParams):
-                digest = _train(params, name, prepared, new_model, new_history, tracked=tracked, kept=kept)
+                digest = _train(
+                    params, name, prepared, new_model, new_history, tracked=tracked, kept=kept, ranks=ranks
+                )
             else:
                 write_untrained(new_model, _description(params, prepared), prepared)
                 digest = _digest(new_model)
@@ -85,6 +92,22 @@ def run(
         if kept:
             kept.discard()
     return TrainResult(digest, seconds)
+
+
+def follow(params: ObfuscatorParams, *, name: str, prepared: Path, ranks: Ranks) -> None:
+    """Train along with rank 0, which runs the stage; write nothing.
+
+    Raises:
+        DdmError: missing data, or as the training does.
+    """
+    if not isinstance(params, DdmParams | KeyedDdmParams):
+        return
+    from ddm_core.data.shards import load_photos
+    from ddm_core.training import train
+
+    photos = load_photos(prepared, split="train", by=params.split)
+    networks = _fresh_networks(_description(params, prepared), params, name)
+    train(networks, photos.images, params, name, lambda _: None, keys=photos.keys, ranks=ranks)
 
 
 def _opened(
@@ -108,11 +131,10 @@ def _train(
     *,
     tracked: bool,
     kept: Checkpoints | None,
+    ranks: Ranks,
 ) -> str:
     from ddm_core.data.manifest import read_manifest
     from ddm_core.data.shards import load_photos
-    from ddm_core.obfuscators.store import build_networks
-    from ddm_core.seeding import make_deterministic
     from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run, untracked
     from ddm_core.training import train
 
@@ -132,8 +154,7 @@ def _train(
     with training if tracked else untracked() as run_of_training:
         if kept and run_of_training.run_id:
             kept.write_note(run_of_training.run_id)
-        make_deterministic(params.seed, f"train/{name}", params.threads)
-        networks = build_networks(description)
+        networks = _fresh_networks(description, params, name)
         observations: list[Observation] = []
         logged = run_of_training.logged_steps("loss")
 
@@ -142,7 +163,7 @@ def _train(
             if observation.step not in logged:
                 _log(run_of_training, observation)
 
-        train(networks, photos.images, params, name, observe, keys=photos.keys, checkpoints=kept)
+        train(networks, photos.images, params, name, observe, keys=photos.keys, checkpoints=kept, ranks=ranks)
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _history_csv(observations))
         test = load_photos(prepared, split="test", by=params.split)
@@ -152,6 +173,14 @@ def _train(
         digest = _digest(model)
         run_of_training.set_tags({WEIGHTS_TAG: digest})
     return digest
+
+
+def _fresh_networks(description: Description, params: DdmParams | KeyedDdmParams, name: str) -> nn.Module:
+    from ddm_core.obfuscators.store import build_networks
+    from ddm_core.seeding import make_deterministic
+
+    make_deterministic(params.seed, f"train/{name}", params.threads)
+    return build_networks(description)
 
 
 def _description(params: ObfuscatorParams, prepared: Path) -> Description:

@@ -50,6 +50,10 @@ WITHOUT_INFLUENCE_ON = {
         (stage, "ddm_core.discrepancy"): "training.py's loss; this stage takes other parts of training.py"
         for stage in ("recognise", "attack", "utility")
     },
+    **{
+        (stage, "ddm_core.data_parallel"): "shares out the work of `train` alone"
+        for stage in ("recognise", "attack", "utility")
+    },
     ("recognise", "ddm_core.keys"): "the photos are clean, nothing is encrypted",
     ("recognise", "ddm_core.obfuscators.protocol"): "the photos are clean, nothing is encrypted",
     ("utility", "ddm_core.confusion"): "reads the recogniser, trains none",
