@@ -63,7 +63,7 @@ def _champion() -> str:
         raise DdmError(
             "no champion: there is no mlflow.db here; give --model FOLDER, or set MLFLOW_TRACKING_URI"
         )
-    from ddm_core.serving.registry import aliases
+    from ddm_core.serving.versions import aliases
     from ddm_core.tracking import connect
 
     client = connect()
