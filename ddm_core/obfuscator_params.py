@@ -265,7 +265,8 @@ class PhotoDdmParams(OptimisationParams):
     """Keyed DDM for colour photos of any size, whose x_e survives photo sites (docs/method.md).
 
     `quaternions` per cell of 8x8 pixels, nine of them robust. Each network has its width in channels and its
-    residual blocks. `site_share` of each batch is halved and coded as JPEG; the rest of it, by chance, is coded
+    residual blocks; the linear parts, which start as a code that works, learn at `linear_learning_rate`.
+    `site_share` of each batch is halved and coded as JPEG; the rest of it, by chance, is coded
     as JPEG, scaled down and up, or gets noise of `noise_deviation` in parts of the 0..1 scale.
     """
 
@@ -281,6 +282,7 @@ class PhotoDdmParams(OptimisationParams):
     seeker_blocks: int
     decoder_width: int
     decoder_blocks: int
+    linear_learning_rate: float
     site_share: float
     jpeg_probability: float
     jpeg_quality_min: int
@@ -300,6 +302,7 @@ class PhotoDdmParams(OptimisationParams):
             "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
         )
         require(0 <= self.noise_deviation <= 0.1, "noise_deviation must lie in [0, 0.1]")
+        require_positive(self, "linear_learning_rate")
         require(0 <= self.site_share <= 1, f"site_share is {self.site_share}; it must lie in [0, 1]")
         shares = self.jpeg_probability, self.resize_probability
         require(
@@ -327,6 +330,8 @@ ObfuscatorParams = (
     | KeyedDdmParams
     | PhotoDdmParams
 )
+LearnedParams = DdmParams | KeyedDdmParams | PhotoDdmParams
+LEARNED = (DdmParams, KeyedDdmParams, PhotoDdmParams)
 METHODS: dict[str, type[Any]] = {
     "none": NoneParams,
     "mosaic": MosaicParams,

@@ -1,6 +1,6 @@
 """Collaborative training (DDM paper): one loop for every learned obfuscator.
 
-L = reconstruction_weight * |x_r - x|_1 + discrepancy_weight * L_D(x_r, x_e), minimised by the networks and
+L = reconstruction_weight * distance(x_r, x) + discrepancy_weight * L_D(x_r, x_e), minimised by the networks and
 the discriminator together: one optimiser, one step, one sign.
 """
 
@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound
+from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound, mean_absolute_error
 from ddm_core.loss_watch import LossWatch
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
@@ -31,6 +31,13 @@ from ddm_core.training_state import TrainingState, restore, take_snapshot
 
 OBSERVE_EVERY = 25  # steps between two observations
 MAX_GRADIENT_NORM = 1.0
+
+
+class ParameterGroup(TypedDict):
+    """Parameters that learn at the rate `lr` per step at most."""
+
+    params: list[nn.Parameter]
+    lr: float
 
 
 class RoundTrip(Protocol):
@@ -98,6 +105,8 @@ def train(
     *,
     keys: Sequence[str] = (),
     checkpoints: Checkpoints | None = None,
+    distance: Callable[[Tensor, Tensor], Tensor] = mean_absolute_error,
+    groups: Sequence[ParameterGroup] | None = None,
 ) -> None:
     """Train `networks` (a RoundTrip) in place on uint8 images [n, channels, height, width].
 
@@ -106,13 +115,14 @@ def train(
 
     With `checkpoints` the training goes on after the latest one, and `observe` gets the history until there
     first; SIGTERM saves a checkpoint and ends the process with `termination.EXIT_STATUS`. `keys` name the
-    photos in messages.
+    photos in messages. `distance` of x_r and x, a scalar, is what reconstruction_weight weighs.
+    `groups` of the networks' parameters may learn at rates of their own.
 
     Raises:
         DdmError: the loss is not finite, or a checkpoint cannot be written.
     """
     where = device()
-    state = _start(networks, images.shape[1], params, name)
+    state = _start(networks, images.shape[1], params, name, groups)
     photos = images.to(where)
     history: list[dict[str, Any]] = []
     earlier = checkpoints.latest() if checkpoints else None
@@ -137,7 +147,7 @@ def train(
                 hidden, restored = networks.round_trip(batch, state.draws)  # type: ignore[operator]
                 judged = scale_gradient(torch.cat([restored, hidden]), params.discrepancy_weight)
                 restored_logits, hidden_logits = state.discriminator(judged).chunk(2)
-            reconstruction = (restored - batch).abs().mean()
+            reconstruction = distance(restored, batch)
             discrepancy = discrepancy_loss(restored_logits, hidden_logits)
             loss = params.reconstruction_weight * reconstruction + discrepancy
 
@@ -157,7 +167,7 @@ def train(
                 observation = Observation(
                     step=step,
                     loss=(params.reconstruction_weight * reconstruction + steered).item(),
-                    reconstruction_l1=reconstruction.item(),
+                    reconstruction_l1=mean_absolute_error(restored.detach(), batch).item(),
                     discriminator_bce=discrepancy.item(),
                     jsd_lower_bound=jsd_lower_bound(discrepancy.item()),
                     psnr_db=psnr_db(restored.detach().clamp(0, 1), batch).mean().item(),
@@ -177,13 +187,19 @@ def train(
     networks.to("cpu").eval()
 
 
-def _start(networks: nn.Module, channels: int, params: OptimisationParams, name: str) -> TrainingState:
+def _start(
+    networks: nn.Module,
+    channels: int,
+    params: OptimisationParams,
+    name: str,
+    groups: Sequence[ParameterGroup] | None,
+) -> TrainingState:
     where = device()
     discriminator = place(Discriminator(channels), where)
     place(networks, where).train()
     optimiser = torch.optim.Adam(
         [
-            {"params": list(networks.parameters()), "lr": params.learning_rate},
+            *(groups or [{"params": list(networks.parameters()), "lr": params.learning_rate}]),
             {"params": list(discriminator.parameters()), "lr": params.learning_rate / 2},
         ],
         fused=True,

@@ -11,6 +11,8 @@ arrives short, and the decoder goes without it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,14 +23,20 @@ from ddm_core.networks import BlendedCellNetwork, CellNetwork, crop_like, pad_to
 from ddm_core.obfuscator_params import PhotoDdmParams
 from ddm_core.obfuscators.photo_code import CARRIER, MOST_ANGLE, PATCH, ROBUST, photo_code
 
+if TYPE_CHECKING:
+    from ddm_core.training import ParameterGroup
+
 _DOUBTFUL = 0.1  # the fourth power of a length: shorter quaternions count for less than half
 
 
 class PhotoDdmNetworks(nn.Module):
     """Encoder, renderer, seeker and decoder for RGB images [batch, 3, height, width] in [0, 1].
 
-    All convolutions: `reach` tells how far a pixel's influence goes.
+    All are convolutions of a known reach, so that a large photo can be worked on in tiles that overlap by it.
     """
+
+    channels = 3
+    patch, carrier = PATCH, CARRIER
 
     def __init__(self, params: PhotoDdmParams) -> None:
         super().__init__()
@@ -46,6 +54,32 @@ class PhotoDdmNetworks(nn.Module):
         start = photo_code(count)
         self.encoder.start_linear(*start.encode)
         self.renderer.start_linear(*start.render)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the linear parts and the trunks, each with its learning rate."""
+        linear, trunks = [], []
+        for name, parameter in self.named_parameters():
+            (linear if ".linear." in name else trunks).append(parameter)
+        return [
+            {"params": linear, "lr": self.params.linear_learning_rate},
+            {"params": trunks, "lr": self.params.learning_rate},
+        ]
+
+    @property
+    def hide_reach(self) -> int:
+        """How many cells away a patch of the photo still changes x_e, given the same keystream."""
+        return self.params.encoder_blocks + 1 + self.params.renderer_blocks + 1
+
+    @property
+    def reveal_reach(self) -> int:
+        """How many cells away a cell of x_e still changes the restored photo."""
+        # Seeker: the readings and their mean of 3x3 cells reach 2, its trunk adds to it. Decoder: the mean is 1.
+        return self.params.seeker_blocks + 3 + self.params.decoder_blocks + 2
+
+    @staticmethod
+    def hidden_side(side: int) -> int:
+        """Return the side in pixels of the x_e of a photo with this side."""
+        return -(-side // PATCH) * CARRIER
 
     def grid(self, images: Tensor) -> tuple[int, int, int]:
         """Return the shape [n, rows, columns] of the quaternions that one of these images becomes."""
@@ -65,7 +99,7 @@ class PhotoDdmNetworks(nn.Module):
 
         The rotated latent is the ONLY argument: no way around the key.
         """
-        return self._draw(rotated).expand(-1, 3, -1, -1)
+        return self.draw(rotated).expand(-1, 3, -1, -1)
 
     def seek(self, hidden: Tensor) -> Tensor:
         """Return the estimate of z' [batch, n, 4, rows, columns], the shorter the less certain; grey or RGB."""
@@ -93,7 +127,7 @@ class PhotoDdmNetworks(nn.Module):
         Both are cut to the photos' size.
         """
         rotation = quaternions.random_unit((len(images), *self.grid(images)), generator).to(images.device)
-        hidden = self._draw(quaternions.multiply(rotation, self.encode(images)))
+        hidden = self.draw(quaternions.multiply(rotation, self.encode(images)))
         # In bf16 the channel's matrix products would be grey levels off.
         with torch.autocast(images.device.type, enabled=False):
             to_site = round(self.params.site_share * len(hidden))
@@ -104,7 +138,8 @@ class PhotoDdmNetworks(nn.Module):
         shown = crop_like(hidden, images).expand(-1, 3, -1, -1)
         return shown, crop_like(self.reveal(received, rotation), images)
 
-    def _draw(self, rotated: Tensor) -> Tensor:
+    def draw(self, rotated: Tensor) -> Tensor:
+        """Return x_e as `render` does, in one channel."""
         return round_to_8_bits(F.pixel_shuffle(self.renderer(rotated.flatten(1, 2)).float(), CARRIER))
 
     def _group(self, grid: Tensor, members: int) -> Tensor:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
 from ddm_core.obfuscators.preparation import write_untrained
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
-from ddm_core.params import DdmParams, KeyedDdmParams, ObfuscatorParams
+from ddm_core.obfuscator_params import LEARNED, LearnedParams
+from ddm_core.params import ObfuscatorParams
 from ddm_core.results import PICTURES, TIMING
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(
     started = time.perf_counter()
     with _opened(checkpoints, params, name, prepared) as kept:
         with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
-            if isinstance(params, DdmParams | KeyedDdmParams):
+            if isinstance(params, LEARNED):
                 digest = _train(params, name, prepared, new_model, new_history, tracked=tracked, kept=kept)
             else:
                 write_untrained(new_model, _description(params, prepared), prepared)
@@ -90,7 +91,7 @@ def run(
 def _opened(
     options: CheckpointOptions | None, params: ObfuscatorParams, name: str, prepared: Path
 ) -> AbstractContextManager[Checkpoints | None]:
-    if options is None or not isinstance(params, DdmParams | KeyedDdmParams):
+    if options is None or not isinstance(params, LEARNED):
         return nullcontext()
     from ddm_core.data.manifest import read_summary
     from ddm_core.training_checkpoints import open_checkpoints
@@ -100,7 +101,7 @@ def _opened(
 
 
 def _train(
-    params: DdmParams | KeyedDdmParams,
+    params: LearnedParams,
     name: str,
     prepared: Path,
     model: Path,
@@ -111,6 +112,9 @@ def _train(
 ) -> str:
     from ddm_core.data.manifest import read_manifest
     from ddm_core.data.shards import load_photos
+    from ddm_core.discrepancy import mean_absolute_error, root_mean_square_error
+    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+    from ddm_core.obfuscators.photo_start import fit_receiver
     from ddm_core.obfuscators.store import build_networks
     from ddm_core.seeding import make_deterministic
     from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run, untracked
@@ -134,6 +138,10 @@ def _train(
             kept.write_note(run_of_training.run_id)
         make_deterministic(params.seed, f"train/{name}", params.threads)
         networks = build_networks(description)
+        distance, groups = mean_absolute_error, None
+        if isinstance(networks, PhotoDdmNetworks):
+            fit_receiver(networks, photos.images, params.seed)
+            distance, groups = root_mean_square_error, networks.parameter_groups()
         observations: list[Observation] = []
         logged = run_of_training.logged_steps("loss")
 
@@ -142,7 +150,7 @@ def _train(
             if observation.step not in logged:
                 _log(run_of_training, observation)
 
-        train(networks, photos.images, params, name, observe, keys=photos.keys, checkpoints=kept)
+        train(networks, photos.images, params, name, observe, keys=photos.keys, checkpoints=kept, distance=distance, groups=groups)
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _history_csv(observations))
         test = load_photos(prepared, split="test", by=params.split)
