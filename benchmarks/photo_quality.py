@@ -2,8 +2,8 @@
 
     python -m benchmarks.photo_quality --model photo/models/photo
 
-The photos are scikit-learn's china and flower, matplotlib's grace_hopper, at their own size, and the ORL faces
-as the default run prepares them. The channels are the exact ones: what Pillow makes of x_e.
+The photos are scikit-learn's china and flower, matplotlib's grace_hopper, at their own size, and the ORL
+faces as the default run prepares them. The channels are the exact ones: what Pillow makes of x_e.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def quality(model: KeyedDdm, name: str, photos: Tensor) -> dict[str, float]:
 
 
 def main() -> None:
+    """Print one line a photo."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a trained photo model")
     parser.add_argument("--orl-every", type=int, default=10, help="use every so many-th ORL face (10)")

@@ -150,7 +150,7 @@ def _from_ycbcr(planes: Tensor) -> Tensor:
 
 @cache
 def resize_matrix(source: int, target: int) -> Tensor:
-    # Bicubic resizing is linear and separable, so resizing the identity gives its matrix.
+    """Return bicubic resizing along one side, [target, source]: it is linear and separable."""
     identity = torch.eye(source).view(1, 1, source, source)
     return F.interpolate(identity, (target, source), mode="bicubic", antialias=True)[0, 0]
 

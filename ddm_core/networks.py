@@ -152,7 +152,7 @@ class BlendedCellNetwork(nn.Module):
         return first, second
 
     def forward(self, grid: Tensor, readings: tuple[Tensor, Tensor], blend: Tensor) -> Tensor:
-        """Return [batch, outputs, h, w]; `blend` [batch, 1, h, w] is 1 where only the first reading counts."""
+        """Return [batch, outputs, h, w]; where `blend` [batch, 1, h, w] is 1, the first reading counts."""
         first, second = readings
         correction: Tensor = self.trunk(torch.cat([grid, blend], dim=1))
         return second + blend * (first - second) + correction

@@ -56,7 +56,7 @@ def exponential(rotations: Tensor) -> Tensor:
 
 
 def logarithm(q: Tensor) -> Tensor:
-    """Return the rotation vectors [batch, n, 3, height, width], of length below pi, of quaternions of any norm.
+    """Return the rotation vectors [batch, n, 3, height, width], shorter than pi, of quaternions of any norm.
 
     The inverse of `exponential`; finite, and with a finite gradient, for an all-zero quaternion as well.
     """

@@ -1,7 +1,7 @@
 """Collaborative training (DDM paper): one loop for every learned obfuscator.
 
-L = reconstruction_weight * distance(x_r, x) + discrepancy_weight * L_D(x_r, x_e), minimised by the networks and
-the discriminator together: one optimiser, one step, one sign.
+L = reconstruction_weight * distance(x_r, x) + discrepancy_weight * L_D(x_r, x_e), minimised by the networks
+and the discriminator together: one optimiser, one step, one sign. The paper's distance is the L1 norm.
 """
 
 from __future__ import annotations

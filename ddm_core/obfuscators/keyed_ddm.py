@@ -38,7 +38,7 @@ def padded(side: int) -> int:
 
 
 class KeyedNetworks(Protocol):
-    """What KeyedDdm asks of networks: cells of `patch` pixels that become cells of `carrier` pixels of x_e."""
+    """What KeyedDdm asks of networks: cells of `patch` pixels become cells of `carrier` pixels of x_e."""
 
     patch: int
     carrier: int
@@ -186,8 +186,8 @@ class KeyedDdm:
         carrier, patch = self.networks.carrier, self.networks.patch
         if height % carrier or width % carrier:
             raise DdmError(
-                f"the encrypted image is {width}x{height} pixels, but its sides must be multiples of {carrier};"
-                " scale it back to the size that encryption gave it"
+                f"the encrypted image is {width}x{height} pixels, but its sides must be multiples of"
+                f" {carrier}; scale it back to the size that encryption gave it"
             )
         height, width = height // carrier * patch, width // carrier * patch
         photos = images.new_empty(len(images), 1, height, width)

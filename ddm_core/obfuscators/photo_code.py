@@ -75,19 +75,23 @@ def carrier_patterns(count: int) -> Tensor:
     around = slice((_NEIGHBOURS - 1) * CARRIER, (_NEIGHBOURS + 2) * CARRIER)
     small = _squares_dct(HALVED)
     shown = draw(0.1)[around, middle]
-    robust = torch.stack([
-        shown @ pattern @ shown.T / math.sqrt(1 + 0.06 * (row**2 + column**2))
-        for row, column, pattern in small
-    ])
+    robust = torch.stack(
+        [
+            shown @ pattern @ shown.T / math.sqrt(1 + 0.06 * (row**2 + column**2))
+            for row, column, pattern in small
+        ]
+    )
     cell = slice(_NEIGHBOURS * CARRIER, (_NEIGHBOURS + 1) * CARRIER)
     kept = (draw(0.0) @ halve)[around, cell]
     whole = torch.zeros(3 * CARRIER, CARRIER)
     whole[CARRIER : 2 * CARRIER] = torch.eye(CARRIER)
-    detail = torch.stack([
-        whole @ pattern @ whole.T - kept @ pattern @ kept.T
-        for row, column, pattern in _squares_dct(CARRIER)
-        if max(row, column) >= HALVED
-    ])[: max(0, count - len(robust))]
+    detail = torch.stack(
+        [
+            whole @ pattern @ whole.T - kept @ pattern @ kept.T
+            for row, column, pattern in _squares_dct(CARRIER)
+            if max(row, column) >= HALVED
+        ]
+    )[: max(0, count - len(robust))]
     bands = [_scaled(robust, _ROBUST_DEVIATION)]
     if len(detail):
         bands.append(_scaled(detail, _DETAIL_DEVIATION))
@@ -131,7 +135,8 @@ def _slots(quaternions: int) -> list[list[int]]:
     groups = []
     for first, last in ((0, min(ROBUST, quaternions)), (ROBUST, quaternions)):
         count = max(0, last - first)
-        thirds = [list(range(3 * first + third * count, 3 * first + (third + 1) * count)) for third in range(3)]
+        starts = [3 * first + third * count for third in range(3)]
+        thirds = [list(range(start, start + count)) for start in starts]
         thirds[1].reverse()
         groups += [list(members) for members in zip(*thirds, strict=True)]
     return groups

@@ -1,9 +1,9 @@
 """Keyed DDM for photos: RGB of any size, an x_e that still decrypts after photo sites.
 
 The method is that of `keyed_ddm`, and so is the proof: encoder -> unit quaternions z, z' = k z, x_e = R(z').
-What differs is the code (`photo_code`): cells of 8x8 pixels that become 12x12 pixels of a grey x_e, nine robust
-quaternions a cell that survive halving, and others for the detail that it takes away. A rotation's angle holds
-three numbers at once (z = exp(v)), which gives brightness the whole circle.
+What differs is the code (`photo_code`): cells of 8x8 pixels that become 12x12 pixels of a grey x_e, nine
+robust quaternions a cell that survive halving, and others for the detail that it takes away. A rotation vector
+holds three numbers (z = exp(v)), which gives brightness the whole circle.
 
 Seeker and decoder do not bring what they read back to unit norm: a quaternion that the channel has destroyed
 arrives short, and the decoder goes without it.
@@ -73,7 +73,7 @@ class PhotoDdmNetworks(nn.Module):
     @property
     def reveal_reach(self) -> int:
         """How many cells away a cell of x_e still changes the restored photo."""
-        # Seeker: the readings and their mean of 3x3 cells reach 2, its trunk adds to it. Decoder: the mean is 1.
+        # The seeker's readings and their mean reach 2, the decoder's mean 1; the trunks add to that.
         return self.params.seeker_blocks + 3 + self.params.decoder_blocks + 2
 
     @staticmethod
@@ -102,7 +102,7 @@ class PhotoDdmNetworks(nn.Module):
         return self.draw(rotated).expand(-1, 3, -1, -1)
 
     def seek(self, hidden: Tensor) -> Tensor:
-        """Return the estimate of z' [batch, n, 4, rows, columns], the shorter the less certain; grey or RGB."""
+        """Return the estimate of z' [batch, n, 4, rows, columns], shorter where less certain; grey or RGB."""
         cells = F.pixel_unshuffle(luma(hidden) - 0.5, CARRIER)
         readings = self.seeker.read(cells)
         return self._group(self.seeker(cells, readings, wholeness(self._group(readings[0], 4))), 4)
@@ -131,10 +131,12 @@ class PhotoDdmNetworks(nn.Module):
         # In bf16 the channel's matrix products would be grey levels off.
         with torch.autocast(images.device.type, enabled=False):
             to_site = round(self.params.site_share * len(hidden))
-            received = torch.cat([
-                _site(hidden[:to_site], self.params, generator),
-                _random_channel(hidden[to_site:], self.params, generator),
-            ])
+            received = torch.cat(
+                [
+                    _site(hidden[:to_site], self.params, generator),
+                    _random_channel(hidden[to_site:], self.params, generator),
+                ]
+            )
         shown = crop_like(hidden, images).expand(-1, 3, -1, -1)
         return shown, crop_like(self.reveal(received, rotation), images)
 

@@ -1,6 +1,6 @@
 """The receiver's start in the photo model: the best linear readers of what real channels leave of x_e.
 
-Encoder and renderer start as a fixed code. What the seeker has to read then depends on the channels alone, and
+Encoder and renderer start as a fixed code. What the seeker has to read then depends on the channels alone,
 what the decoder has to restore on photos; both are least squares problems, solved before the first step. Each
 network has two readers, one for a whole x_e and one for an x_e that was halved.
 """

@@ -58,7 +58,7 @@ class Description:
 
     @property
     def hidden_size(self) -> int:
-        """Side in pixels of the obfuscated images; keyed DDM pads photos to whole cells, and may draw more."""
+        """Side in pixels of the obfuscated images; keyed DDM pads photos, photo DDM enlarges them."""
         if isinstance(self.params, KeyedDdmParams):
             from ddm_core.obfuscators.keyed_ddm import padded
 

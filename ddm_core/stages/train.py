@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
+from ddm_core.obfuscator_params import LEARNED, LearnedParams
 from ddm_core.obfuscators.preparation import write_untrained
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
-from ddm_core.obfuscator_params import LEARNED, LearnedParams
 from ddm_core.params import ObfuscatorParams
 from ddm_core.results import PICTURES, TIMING
 
@@ -150,7 +150,17 @@ def _train(
             if observation.step not in logged:
                 _log(run_of_training, observation)
 
-        train(networks, photos.images, params, name, observe, keys=photos.keys, checkpoints=kept, distance=distance, groups=groups)
+        train(
+            networks,
+            photos.images,
+            params,
+            name,
+            observe,
+            keys=photos.keys,
+            checkpoints=kept,
+            distance=distance,
+            groups=groups,
+        )
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _history_csv(observations))
         test = load_photos(prepared, split="test", by=params.split)
