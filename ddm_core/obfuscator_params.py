@@ -296,7 +296,7 @@ class PhotoDdmParams(OptimisationParams):
             require_positive(self, f"{network}_width")
             blocks = getattr(self, f"{network}_blocks")
             require(blocks >= 0, f"{network}_blocks is {blocks}; it must not be negative")
-        require(9 <= self.quaternions <= 36, f"quaternions is {self.quaternions}; it must lie in 9..36")
+        require(10 <= self.quaternions <= 36, f"quaternions is {self.quaternions}; it must lie in 10..36")
         require(
             1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
             "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",

@@ -44,7 +44,7 @@ class PhotoCode(NamedTuple):
 
 
 def photo_code(quaternions: int) -> PhotoCode:
-    """Return the start for RGB photos and so many quaternions a cell, from ROBUST to MOST_QUATERNIONS."""
+    """Return the start for RGB photos and so many quaternions a cell, more than ROBUST, up to MOST_QUATERNIONS."""
     patterns, deviations = _photo_patterns(3 * quaternions)
     slots = _slots(quaternions)
     angles = torch.zeros(3 * quaternions, 3 * PATCH**2)

@@ -2,8 +2,8 @@
 
 The method is that of `keyed_ddm`, and so is the proof: encoder -> unit quaternions z, z' = k z, x_e = R(z').
 What differs is the code (`photo_code`): cells of 8x8 pixels that become 12x12 pixels of a grey x_e, nine
-robust quaternions a cell that survive halving, and others for the detail that it takes away. A rotation vector
-holds three numbers (z = exp(v)), which gives brightness the whole circle.
+robust quaternions a cell that survive halving, and others for the detail that it takes away. A rotation
+vector holds three numbers (z = exp(v)), which gives brightness the whole circle.
 
 Seeker and decoder do not bring what they read back to unit norm: a quaternion that the channel has destroyed
 arrives short, and the decoder goes without it.
