@@ -42,6 +42,11 @@ class BatchPart:
         """Return what belongs to its photos of values [whole, ...]."""
         return values[self.first : self.last]
 
+    def split(self, at: int) -> tuple[BatchPart, BatchPart]:
+        """Return its photos among the first `at` of the batch, and among the others."""
+        first, last = min(self.first, at), min(self.last, at)
+        return BatchPart(first, last, at), BatchPart(self.first - first, self.last - last, self.whole - at)
+
 
 def whole_batch(photos: int) -> BatchPart:
     """Return the part that is all of it."""

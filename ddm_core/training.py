@@ -1,7 +1,7 @@
 """Collaborative training (DDM paper): one loop for every learned obfuscator, in one process or in several.
 
-L = reconstruction_weight * |x_r - x|_1 + discrepancy_weight * L_D(x_r, x_e), minimised by the networks and
-the discriminator together: one optimiser, one step, one sign.
+L = reconstruction_weight * distance(x_r, x) + discrepancy_weight * L_D(x_r, x_e), minimised by the networks
+and the discriminator together: one optimiser, one step, one sign. The paper's distance is the L1 norm.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ddm_core.data_parallel import ALONE, BatchPart, Ranks, whole_batch
-from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound
+from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound, mean_absolute_error
 from ddm_core.loss_watch import LossWatch
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
@@ -32,6 +32,29 @@ from ddm_core.training_state import TrainingState, restore, take_snapshot
 
 OBSERVE_EVERY = 25  # steps between two observations
 MAX_GRADIENT_NORM = 1.0
+
+
+class ParameterGroup(TypedDict):
+    """Parameters that learn at the rate `lr` per step at most."""
+
+    params: list[nn.Parameter]
+    lr: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a training minimises beside the discrepancy: `distance` of x_r and x, a scalar.
+
+    `groups` of the networks' parameters may learn at rates of their own; without them all learn at that of
+    the params.
+    """
+
+    distance: Callable[[Tensor, Tensor], Tensor] = mean_absolute_error
+    groups: Sequence[ParameterGroup] | None = None
+
+
+PAPER = Goal()
+"""The paper's goal: the L1 norm, and one rate for all networks."""
 
 
 class RoundTrip(Protocol):
@@ -108,6 +131,7 @@ def train(
     keys: Sequence[str] = (),
     checkpoints: Checkpoints | None = None,
     ranks: Ranks = ALONE,
+    goal: Goal = PAPER,
 ) -> None:
     """Train `networks` (a RoundTrip) in place on uint8 images [n, channels, height, width].
 
@@ -124,7 +148,7 @@ def train(
             or another process is gone.
     """
     where, part = device(), ranks.part(params.batch_size)
-    state = _start(networks, images.shape[1], params, name)
+    state = _start(networks, images.shape[1], params, name, goal.groups)
     photos = images.to(where)
     history: list[dict[str, Any]] = []
     done = 0
@@ -150,13 +174,13 @@ def train(
                 hidden, restored = networks.round_trip(batch, state.draws, part)  # type: ignore[operator]
                 judged = scale_gradient(torch.cat([restored, hidden]), params.discrepancy_weight)
                 restored_logits, hidden_logits = state.discriminator(judged).chunk(2)
-            reconstruction = (restored - batch).abs().mean()
+            reconstruction = goal.distance(restored, batch)
             discrepancy = discrepancy_loss(restored_logits, hidden_logits)
             loss = params.reconstruction_weight * reconstruction + discrepancy
 
             # every step: all networks minimise the same loss together, as long as it is a number
             state.optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             reconstruction, discrepancy = reconstruction.detach(), discrepancy.detach()
             ranks.mean([reconstruction, discrepancy, *state.gradients()], part)
             norm = nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
@@ -175,7 +199,7 @@ def train(
                 observation = Observation(
                     step=step,
                     loss=(params.reconstruction_weight * reconstruction + steered).item(),
-                    reconstruction_l1=reconstruction.item(),
+                    reconstruction_l1=mean_absolute_error(restored.detach(), batch).item(),
                     discriminator_bce=discrepancy.item(),
                     jsd_lower_bound=jsd_lower_bound(discrepancy.item()),
                     psnr_db=quality.item(),
@@ -195,13 +219,20 @@ def train(
     networks.to("cpu").eval()
 
 
-def _start(networks: nn.Module, channels: int, params: OptimisationParams, name: str) -> TrainingState:
+def _start(
+    networks: nn.Module,
+    channels: int,
+    params: OptimisationParams,
+    name: str,
+    groups: Sequence[ParameterGroup] | None,
+) -> TrainingState:
     where = device()
     discriminator = place(Discriminator(channels), where)
     place(networks, where).train()
+    whole: ParameterGroup = {"params": list(networks.parameters()), "lr": params.learning_rate}
     optimiser = torch.optim.Adam(
         [
-            {"params": list(networks.parameters()), "lr": params.learning_rate},
+            *(dict(group) for group in groups or [whole]),
             {"params": list(discriminator.parameters()), "lr": params.learning_rate / 2},
         ],
         fused=True,

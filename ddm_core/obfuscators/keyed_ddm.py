@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,25 @@ from ddm_core.params import KeyedDdmParams
 def padded(side: int) -> int:
     """Return the side in pixels of the x_e of a photo with this side: the next multiple of the patch."""
     return side + -side % PATCH
+
+
+class KeyedNetworks(Protocol):
+    """What KeyedDdm asks of networks: cells of `patch` pixels become cells of `carrier` pixels of x_e."""
+
+    patch: int
+    carrier: int
+
+    def grid(self, images: Tensor) -> tuple[int, int, int]:
+        """Return the shape [n, rows, columns] of the quaternions that one of these photos becomes."""
+        ...
+
+    def hide(self, images: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_e for a keystream of unit quaternions [batch, n, 4, rows, columns]."""
+        ...
+
+    def reveal(self, hidden: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_r, whole cells, not yet cut to the photo's size."""
+        ...
 
 
 class KeyedDdmNetworks(nn.Module):
@@ -148,10 +168,10 @@ class KeyedDdm:
     """Trained networks under one master key. Refuses to use a nonce twice: reuse breaks the one-time pad.
 
     `image_size` is the side in pixels of the photos that the networks were trained for; `None` stands for any
-    multiple of the patch. x_e has the next multiple of the patch as its side.
+    multiple of the patch. x_e has as many cells as the photo has patches, whole or begun.
     """
 
-    networks: KeyedDdmNetworks
+    networks: KeyedNetworks
     master_key: bytes = field(repr=False)
     image_size: int | None = None
     _used: set[bytes] = field(default_factory=set, repr=False, compare=False)
@@ -181,12 +201,15 @@ class KeyedDdm:
         """
         check_one_nonce_an_image(images, nonces)
         height, width = images.shape[-2:]
-        if height % PATCH or width % PATCH:
+        carrier, patch = self.networks.carrier, self.networks.patch
+        if height % carrier or width % carrier:
             raise DdmError(
-                f"the encrypted image is {width}x{height} pixels, but its sides must be multiples of {PATCH};"
-                " scale it back to the size that encryption gave it"
+                f"the encrypted image is {width}x{height} pixels, but its sides must be multiples of"
+                f" {carrier}; scale it back to the size that encryption gave it"
             )
-        restored = self.networks.reveal(images, self._rotation(images, nonces)).clamp(0.0, 1.0)
+        height, width = height // carrier * patch, width // carrier * patch
+        photos = images.new_empty(len(images), 1, height, width)
+        restored = self.networks.reveal(images, self._rotation(photos, nonces)).clamp(0.0, 1.0)
         return restored[..., : self._restored(height), : self._restored(width)]
 
     def with_key(self, master_key: bytes) -> KeyedDdm:
@@ -196,17 +219,20 @@ class KeyedDdm:
         return KeyedDdm(self.networks, master_key, self.image_size)
 
     def _restored(self, side: int) -> int:
-        if self.image_size is not None and side == padded(self.image_size):
+        if self.image_size is not None and side == self._padded(self.image_size):
             return self.image_size
         return side
 
+    def _padded(self, side: int) -> int:
+        return side + -side % self.networks.patch
+
     def _check_restorable(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
-        if (height, width) != (self._restored(padded(height)), self._restored(padded(width))):
+        if (height, width) != (self._restored(self._padded(height)), self._restored(self._padded(width))):
             own = f"{self.image_size}x{self.image_size} or " if self.image_size else ""
             raise DdmError(
                 f"photos of {width}x{height} pixels could not be restored to that size;"
-                f" resize them to {own}multiples of {PATCH}"
+                f" resize them to {own}multiples of {self.networks.patch}"
             )
 
     def _rotation(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:

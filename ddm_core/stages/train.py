@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from ddm_core.data_parallel import ALONE, Ranks
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
+from ddm_core.obfuscator_params import LEARNED, LearnedParams
 from ddm_core.obfuscators.preparation import write_untrained
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
-from ddm_core.params import DdmParams, KeyedDdmParams, ObfuscatorParams
+from ddm_core.params import ObfuscatorParams
 from ddm_core.results import PICTURES, TIMING
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from ddm_core.checkpoint_options import CheckpointOptions
     from ddm_core.tracking import Log
-    from ddm_core.training import Observation
+    from ddm_core.training import Goal, Observation
     from ddm_core.training_checkpoints import Checkpoints
 
 HISTORY_COLUMNS = (
@@ -80,7 +81,7 @@ def run(
     started = time.perf_counter()
     with _opened(checkpoints, params, name, prepared) as kept:
         with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
-            if isinstance(params, DdmParams | KeyedDdmParams):
+            if isinstance(params, LEARNED):
                 digest = _train(
                     params, name, prepared, new_model, new_history, tracked=tracked, kept=kept, ranks=ranks
                 )
@@ -100,20 +101,20 @@ def follow(params: ObfuscatorParams, *, name: str, prepared: Path, ranks: Ranks)
     Raises:
         DdmError: missing data, or as the training does.
     """
-    if not isinstance(params, DdmParams | KeyedDdmParams):
+    if not isinstance(params, LEARNED):
         return
     from ddm_core.data.shards import load_photos
     from ddm_core.training import train
 
     photos = load_photos(prepared, split="train", by=params.split)
-    networks = _fresh_networks(_description(params, prepared), params, name)
-    train(networks, photos.images, params, name, lambda _: None, keys=photos.keys, ranks=ranks)
+    networks, goal = _fresh_networks(_description(params, prepared), params, name, photos.images)
+    train(networks, photos.images, params, name, lambda _: None, keys=photos.keys, ranks=ranks, goal=goal)
 
 
 def _opened(
     options: CheckpointOptions | None, params: ObfuscatorParams, name: str, prepared: Path
 ) -> AbstractContextManager[Checkpoints | None]:
-    if options is None or not isinstance(params, DdmParams | KeyedDdmParams):
+    if options is None or not isinstance(params, LEARNED):
         return nullcontext()
     from ddm_core.data.manifest import read_summary
     from ddm_core.training_checkpoints import open_checkpoints
@@ -123,7 +124,7 @@ def _opened(
 
 
 def _train(
-    params: DdmParams | KeyedDdmParams,
+    params: LearnedParams,
     name: str,
     prepared: Path,
     model: Path,
@@ -154,7 +155,7 @@ def _train(
     with training if tracked else untracked() as run_of_training:
         if kept and run_of_training.run_id:
             kept.write_note(run_of_training.run_id)
-        networks = _fresh_networks(description, params, name)
+        networks, goal = _fresh_networks(description, params, name, photos.images)
         observations: list[Observation] = []
         logged = run_of_training.logged_steps("loss")
 
@@ -163,7 +164,17 @@ def _train(
             if observation.step not in logged:
                 _log(run_of_training, observation)
 
-        train(networks, photos.images, params, name, observe, keys=photos.keys, checkpoints=kept, ranks=ranks)
+        train(
+            networks,
+            photos.images,
+            params,
+            name,
+            observe,
+            keys=photos.keys,
+            checkpoints=kept,
+            ranks=ranks,
+            goal=goal,
+        )
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _history_csv(observations))
         test = load_photos(prepared, split="test", by=params.split)
@@ -175,12 +186,22 @@ def _train(
     return digest
 
 
-def _fresh_networks(description: Description, params: DdmParams | KeyedDdmParams, name: str) -> nn.Module:
+def _fresh_networks(
+    description: Description, params: LearnedParams, name: str, images: Tensor
+) -> tuple[nn.Module, Goal]:
+    from ddm_core.discrepancy import root_mean_square_error
+    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+    from ddm_core.obfuscators.photo_start import fit_receiver
     from ddm_core.obfuscators.store import build_networks
     from ddm_core.seeding import make_deterministic
+    from ddm_core.training import Goal
 
     make_deterministic(params.seed, f"train/{name}", params.threads)
-    return build_networks(description)
+    networks = build_networks(description)
+    if not isinstance(networks, PhotoDdmNetworks):
+        return networks, Goal()
+    fit_receiver(networks, images, params.seed)
+    return networks, Goal(root_mean_square_error, networks.parameter_groups())
 
 
 def _description(params: ObfuscatorParams, prepared: Path) -> Description:
