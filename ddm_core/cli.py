@@ -109,6 +109,13 @@ def _add_model_stages(verbs: Verbs) -> None:
         help=f"steps, such as 500, or minutes, such as 5min ({DEFAULT_INTERVAL})",
     )
     train.add_argument("--no-resume", action="store_true", help="start anew; earlier checkpoints are removed")
+    train.add_argument(
+        "--profile",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="write a torch profiler trace of five steps to PATH/trace.json (the training's history folder)",
+    )
 
     recognise = _stage(verbs, "recognise", _recognise, "train the recogniser on clean photos")
     _path(recognise, "--prepared", "data/prepared", "folder of prepared photos")
@@ -211,13 +218,15 @@ def _train(options: argparse.Namespace) -> None:
 
     name = options.obfuscator
     every, resume = parse_interval(options.checkpoint_every), not options.no_resume
+    history = options.histories / name
     result = train.run(
         _obfuscator(load(options.params), name),
         name=name,
         prepared=options.prepared,
         model=options.models / name,
-        history=options.histories / name,
+        history=history,
         checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
+        profile=None if options.profile is None else Path(options.profile or history),
     )
     print(console.trained(result, options.models / name))
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -24,7 +25,9 @@ from ddm_core.loss_watch import LossWatch
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
 from ddm_core.obfuscator_params import OptimisationParams
+from ddm_core.profiling import profiled
 from ddm_core.seeding import torch_generator
+from ddm_core.step_clock import StepClock, StepCost
 from ddm_core.termination import EXIT_STATUS, sigterm_noted
 from ddm_core.training_checkpoints import NO_CHECKPOINT, Checkpoint, Checkpoints
 from ddm_core.training_state import TrainingState, restore, take_snapshot
@@ -46,8 +49,11 @@ class RoundTrip(Protocol):
 
 
 @dataclass(frozen=True)
-class Observation:
-    """One line of the history; losses of that step's batch, PSNR in decibels."""
+class Observation(StepCost):
+    """One line of the history; losses and gradient norm (before clipping) of that step, PSNR in decibels.
+
+    What steps cost is a mean since the line before, speed since this process began.
+    """
 
     step: int
     loss: float
@@ -56,6 +62,7 @@ class Observation:
     jsd_lower_bound: float
     psnr_db: float
     learning_rate: float
+    gradient_norm: float
     images_per_second: float
 
 
@@ -98,6 +105,7 @@ def train(
     *,
     keys: Sequence[str] = (),
     checkpoints: Checkpoints | None = None,
+    profile: Path | None = None,
 ) -> None:
     """Train `networks` (a RoundTrip) in place on uint8 images [n, channels, height, width].
 
@@ -106,7 +114,7 @@ def train(
 
     With `checkpoints` the training goes on after the latest one, and `observe` gets the history until there
     first; SIGTERM saves a checkpoint and ends the process with `termination.EXIT_STATUS`. `keys` name the
-    photos in messages.
+    photos in messages. The folder `profile` gets a trace of a few steps.
 
     Raises:
         DdmError: the loss is not finite, or a checkpoint cannot be written.
@@ -123,14 +131,19 @@ def train(
             observe(Observation(**line))
     done = earlier.step if earlier else 0
     watch = LossWatch(name, keys, checkpoints.standing if checkpoints else lambda: NO_CHECKPOINT)
-    started = time.perf_counter()
+    clock, started = StepClock(where), time.perf_counter()
 
-    with sigterm_noted() if checkpoints else nullcontext(lambda: False) as told_to_end:
+    with (
+        sigterm_noted() if checkpoints else nullcontext(lambda: False) as told_to_end,
+        profiled(profile, params.steps - done) as step_is_done,
+    ):
         for step in _progress(name, done, params.steps):
             # every step: a batch of augmented photos
+            clock.begin()
             chosen = torch.randint(0, len(photos), (params.batch_size,), generator=state.draws)
             batch = augment(photos[chosen].float() / 255.0, state.draws)
             batch = batch.contiguous(memory_format=torch.channels_last)
+            clock.lap("data")
 
             # every step: hide, pass on, restore, and let the discriminator judge
             with torch.autocast(where, torch.bfloat16, enabled=params.precision == "bf16"):
@@ -144,11 +157,14 @@ def train(
             # every step: all networks minimise the same loss together, as long as it is a number
             state.optimiser.zero_grad()
             loss.backward()
+            clock.lap("forward_backward")
             norm = nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
             watch.look(step, chosen, loss.detach() + norm)
             state.optimiser.step()
             state.schedule.step()
+            clock.lap("optimiser")
             state.smooth(reconstruction, step)
+            step_is_done()
 
             # now and then: one line of history
             if step % OBSERVE_EVERY == 0 or step == params.steps:
@@ -162,7 +178,9 @@ def train(
                     jsd_lower_bound=jsd_lower_bound(discrepancy.item()),
                     psnr_db=psnr_db(restored.detach().clamp(0, 1), batch).mean().item(),
                     learning_rate=float(state.schedule.get_last_lr()[0]),
+                    gradient_norm=norm.item(),
                     images_per_second=(step - done) * params.batch_size / (time.perf_counter() - started),
+                    **dataclasses.asdict(clock.read()),
                 )
                 history.append(dataclasses.asdict(observation))
                 observe(observation)
