@@ -23,6 +23,7 @@ from ddm_core.checkpoint_options import (
 from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.params import ObfuscatorParams, Params, load
+from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from pipelines.cli import add_verbs as add_pipeline_verbs
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_result_stages(verbs)
     _add_user_verbs(verbs)
     add_data_verbs(verbs)
+    add_plan_verbs(verbs)
     add_benchmark_verbs(verbs)
     add_registry_verbs(verbs)
     add_pipeline_verbs(verbs)
