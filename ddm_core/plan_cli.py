@@ -66,9 +66,10 @@ def _plan(options: argparse.Namespace) -> None:
     assumed = _assumptions(options.efficiency)
     # Torch is imported last, when everything else is known to be right.
     if options.sizing:
-        print(_sizing(options, params, settings, only or gpu_type(SIZING_GPU), prices, assumed))
+        gpu = only or gpu_type(SIZING_GPU)
+        print(_sizing(options, params, settings, gpu=gpu, prices=prices, assumed=assumed))
     else:
-        print(_one_plan(options, params, settings, only, prices, assumed))
+        print(_one_plan(options, params, settings, only=only, prices=prices, assumed=assumed))
 
 
 def _settings(params: Params, name: str) -> OptimisationParams:
@@ -120,6 +121,7 @@ def _one_plan(
     options: argparse.Namespace,
     params: Params,
     settings: OptimisationParams,
+    *,
     only: GpuType | None,
     prices: dict[str, float],
     assumed: Assumptions,
@@ -133,13 +135,14 @@ def _one_plan(
     gpus = [only] if only else GPU_TYPES.values()
     lines = [estimate(workload, work, gpu, assumed, prices.get(gpu.name, gpu.hourly_price)) for gpu in gpus]
     stored = storage(workload, assumed)
-    return plan_text(options.obfuscator, workload, work, stored, lines, assumed)
+    return plan_text(options.obfuscator, workload, work, stored=stored, estimates=lines, assumed=assumed)
 
 
 def _sizing(
     options: argparse.Namespace,
     params: Params,
     settings: OptimisationParams,
+    *,
     gpu: GpuType,
     prices: dict[str, float],
     assumed: Assumptions,

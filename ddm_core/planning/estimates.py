@@ -20,10 +20,10 @@ GPUS_PER_NODE = 8
 class Assumptions:
     """What is not counted. All are stated with every plan.
 
-    `efficiency`: model FLOP utilisation, the fraction of the peak that convolutions reach. `operation_seconds`:
-    how long the host takes to start one operation. `usable_memory`: the fraction of a GPU's memory for what is
-    counted; the rest is for gradients of activations, workspaces and CUDA itself. `png_bytes_per_value`: of
-    a photo, a value being one channel of a pixel. Decoding a PNG takes one core `decode_seconds` and
+    `efficiency`: model FLOP utilisation, the fraction of the peak that convolutions reach.
+    `operation_seconds`: how long the host takes to start one operation. `usable_memory`: the fraction of a
+    GPU's memory for what is counted; the rest is for gradients of activations, workspaces and CUDA itself.
+    `png_bytes_per_value`: of a photo, a value being one channel of a pixel. Decoding a PNG takes one core `decode_seconds` and
     `decode_seconds_per_value` more for each value.
     """
 
@@ -104,8 +104,8 @@ def step_seconds(
     """Return the seconds of a step on one GPU, and which of three bounds is the largest.
 
     `compute`: the FLOPs at the assumed efficiency. `memory`: activations are written once and read once.
-    `launches`: the host starts every operation. Communication between GPUs is left out: the gradients of these
-    networks are a few megabytes.
+    `launches`: the host starts every operation. Communication between GPUs is left out: the gradients of
+    these networks are a few megabytes.
     """
     bounds = {
         "compute": batch * work.flops_per_image / (gpu.peak(precision) * assumed.efficiency),

@@ -17,7 +17,8 @@ PRICE_SOURCE = (
 class GpuType:
     """Memory in bytes, its bandwidth in bytes/s, dense peaks in FLOP/s, the price of an hour in dollars.
 
-    Data sheets give tensor-core peaks with sparsity; a dense peak is half of that. `fp32_flops` is without TF32.
+    Data sheets give tensor-core peaks with sparsity; a dense peak is half of that. `fp32_flops` is
+    without TF32.
     """
 
     name: str

@@ -28,7 +28,8 @@ _NAME = "plan"
 class StepWork:
     """FLOPs of a photo, forward and backward; operations of a step; bytes of what memory holds.
 
-    FLOPs are those of convolutions and matrix products. Activations are what torch keeps for the backward pass.
+    FLOPs are those of convolutions and matrix products. Activations are what torch keeps for the backward
+    pass.
     """
 
     weights: int
@@ -105,8 +106,12 @@ class _OperationCounter(TorchDispatchMode):
         self.operations = 0
 
     def __torch_dispatch__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - torch's own signature
+        self,
+        function: Any,  # noqa: ANN401 - torch's own signature
+        types: Any,  # noqa: ANN401
+        arguments: tuple[Any, ...] = (),
+        named: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
         self.operations += not function.is_view
         call: Callable[..., Any] = function
         return call(*arguments, **(named or {}))

@@ -29,16 +29,17 @@ def plan_text(
     name: str,
     workload: Workload,
     work: StepWork,
+    *,
     stored: Storage,
     estimates: Sequence[Estimate],
     assumed: Assumptions,
 ) -> str:
     """Return the plan of one training on each GPU type."""
-    side, channels = workload.image_size, workload.channels
+    side, colours = workload.image_size, _colours(workload)
     seen = workload.photos_seen
     per_gpu = work.fixed_bytes + workload.batch_per_gpu * work.activation_bytes_per_image
     lines = [
-        f"{name}: {workload.photos:,} photos of {side} x {side} pixels, {channels} channels,"
+        f"{name}: {workload.photos:,} photos of {side} x {side} pixels, {colours},"
         f" {workload.precision}, {workload.gpus} GPUs, {workload.batch_per_gpu} photos a GPU and step",
         f"work    {amount(work.flops_per_image, 'FLOP')} a photo, forward and backward;"
         f" {seen:,} photos in {workload.steps:,} steps: {amount(seen * work.flops_per_image, 'FLOP')}",
@@ -93,8 +94,8 @@ def assumption_lines(work: StepWork, assumed: Assumptions, gpus: Sequence[GpuTyp
         f" operations started every {assumed.operation_seconds * 1e6:g} microseconds.",
         "Assumed, not measured on a GPU: these two figures; that GPUs add up, for gradients are small; that"
         f" {assumed.usable_memory:g} of the memory is there for what is counted.",
-        f"Assumed of photos: {assumed.png_bytes_per_value:g} bytes of PNG a value, as with the AT&T faces at 64"
-        f" pixels; {assumed.decode_seconds * 1e6:g} microseconds a photo and"
+        f"Assumed of photos: {assumed.png_bytes_per_value:g} bytes of PNG a value, as with the AT&T faces at"
+        f" 64 pixels; {assumed.decode_seconds * 1e6:g} microseconds a photo and"
         f" {assumed.decode_seconds_per_value * 1e9:g} ns a value to decode it, as Pillow took on one core.",
         f"Prices, where no --price is given, are an assumption: {PRICE_SOURCE}.",
         "Peaks are dense ones: " + "; ".join(_source(gpu) for gpu in gpus) + ".",
@@ -124,7 +125,7 @@ def sizing_markdown(
         )
     first, _, example = rows[0]
     head = (
-        f"{first.image_size} × {first.image_size} pixels, {first.channels} channels, {first.precision},"  # noqa: RUF001
+        f"{first.image_size} × {first.image_size} pixels, {_colours(first)}, {first.precision},"  # noqa: RUF001
         f" {example.gpu.name}, {first.batch_per_gpu} photos a GPU and step,"
         f" {amount(work.flops_per_image, 'FLOP')} a photo, bound by {example.bound}."
     )
@@ -136,6 +137,10 @@ def sizing_markdown(
 def dollars(cost: float) -> str:
     """Return an amount of money, rounded to what an estimate knows."""
     return f"${cost:.2f}" if cost < 100 else f"${float(f'{cost:.3g}'):,.0f}"
+
+
+def _colours(workload: Workload) -> str:
+    return "grey" if workload.channels == 1 else "RGB"
 
 
 def _source(gpu: GpuType) -> str:
