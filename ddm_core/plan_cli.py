@@ -45,6 +45,12 @@ def add_verbs(verbs: Verbs) -> None:
         "--efficiency", type=_positive, metavar="FRACTION", help="model FLOP utilisation you measured (0.3)"
     )
     parser.add_argument(
+        "--cores-per-gpu", type=_positive, default=12, metavar="N", help="that decode photos (12)"
+    )
+    parser.add_argument(
+        "--s3-gigabits", type=_positive, default=12, metavar="N", help="a second that reach one GPU (12)"
+    )
+    parser.add_argument(
         "--sizing",
         action="store_true",
         help="a Markdown table from ten thousand to a thousand million photos",
@@ -63,7 +69,7 @@ def _plan(options: argparse.Namespace) -> None:
     params = load(options.params)
     settings, prices = _settings(params, options.obfuscator), parse_prices(options.price)
     only = gpu_type(options.gpu_type) if options.gpu_type else None
-    assumed = _assumptions(options.efficiency)
+    assumed = _assumptions(options)
     # Torch is imported last, when everything else is known to be right.
     if options.sizing:
         gpu = only or gpu_type(SIZING_GPU)
@@ -83,14 +89,17 @@ def _settings(params: Params, name: str) -> OptimisationParams:
     return settings
 
 
-def _assumptions(efficiency: float | None) -> Assumptions:
+def _assumptions(options: argparse.Namespace) -> Assumptions:
     from ddm_core.planning.estimates import Assumptions
 
-    if efficiency is None:
-        return Assumptions()
-    if efficiency > 1:
-        raise DdmError(f"efficiency is {efficiency:g}; it is a fraction of the peak, above 0, at most 1")
-    return Assumptions(efficiency=efficiency)
+    assumed = Assumptions(
+        cores_per_gpu=options.cores_per_gpu, s3_bytes_per_second=options.s3_gigabits * 1e9 / 8
+    )
+    if options.efficiency is None:
+        return assumed
+    if options.efficiency > 1:
+        raise DdmError(f"efficiency is {options.efficiency:g}; it is a fraction of the peak, at most 1")
+    return dataclasses.replace(assumed, efficiency=options.efficiency)
 
 
 def _workload(options: argparse.Namespace, params: Params, settings: OptimisationParams) -> Workload:

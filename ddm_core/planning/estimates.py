@@ -23,8 +23,9 @@ class Assumptions:
     `efficiency`: model FLOP utilisation, the fraction of the peak that convolutions reach.
     `operation_seconds`: how long the host takes to start one operation. `usable_memory`: the fraction of a
     GPU's memory for what is counted; the rest is for gradients of activations, workspaces and CUDA itself.
-    `png_bytes_per_value`: of a photo, a value being one channel of a pixel. Decoding a PNG takes one core `decode_seconds` and
-    `decode_seconds_per_value` more for each value.
+    `png_bytes_per_value`: of a photo, a value being one channel of a pixel. Decoding a PNG takes one
+    core `decode_seconds` and `decode_seconds_per_value` more for each value. `cores_per_gpu` decode for each
+    GPU, and `s3_bytes_per_second` reach each of them.
     """
 
     efficiency: float = 0.3
@@ -33,6 +34,8 @@ class Assumptions:
     png_bytes_per_value: float = 0.7
     decode_seconds: float = 50e-6
     decode_seconds_per_value: float = 10e-9
+    cores_per_gpu: float = 12
+    s3_bytes_per_second: float = 1.5e9
 
 
 @dataclass(frozen=True)
@@ -98,19 +101,20 @@ def storage(workload: Workload, assumed: Assumptions) -> Storage:
     return Storage(photo_bytes, total, shards, workload.photos * workload.values)
 
 
-def step_seconds(
-    work: StepWork, gpu: GpuType, batch: int, precision: Literal["fp32", "bf16"], assumed: Assumptions
-) -> tuple[float, str]:
-    """Return the seconds of a step on one GPU, and which of three bounds is the largest.
+def step_seconds(workload: Workload, work: StepWork, gpu: GpuType, assumed: Assumptions) -> tuple[float, str]:
+    """Return the seconds of a step on one GPU, and which of five bounds is the largest.
 
     `compute`: the FLOPs at the assumed efficiency. `memory`: activations are written once and read once.
-    `launches`: the host starts every operation. Communication between GPUs is left out: the gradients of
-    these networks are a few megabytes.
+    `launches`: the host starts every operation. `decoding` and `S3`: the photos arrive. Communication
+    between GPUs is left out: the gradients of these networks are a few megabytes.
     """
+    batch = workload.batch_per_gpu
     bounds = {
-        "compute": batch * work.flops_per_image / (gpu.peak(precision) * assumed.efficiency),
+        "compute": batch * work.flops_per_image / (gpu.peak(workload.precision) * assumed.efficiency),
         "memory": 2 * batch * work.activation_bytes_per_image / gpu.bandwidth,
         "launches": work.operations * assumed.operation_seconds,
+        "decoding": batch * _decoding(workload, assumed) / assumed.cores_per_gpu,
+        "S3": batch * storage(workload, assumed).photo_bytes / assumed.s3_bytes_per_second,
     }
     bound = max(bounds, key=lambda name: bounds[name])
     return bounds[bound], bound
@@ -120,7 +124,7 @@ def estimate(
     workload: Workload, work: StepWork, gpu: GpuType, assumed: Assumptions, price: float | None
 ) -> Estimate:
     """Return what the training takes on GPUs of one type; `price` is dollars an hour for one of them."""
-    seconds, bound = step_seconds(work, gpu, workload.batch_per_gpu, workload.precision, assumed)
+    seconds, bound = step_seconds(workload, work, gpu, assumed)
     room = gpu.memory * assumed.usable_memory - work.fixed_bytes
     largest = max(0, int(room // work.activation_bytes_per_image))
     rate = workload.gpus * workload.batch_per_gpu / seconds
@@ -134,9 +138,13 @@ def estimate(
         photos_per_second=rate,
         hours=hours,
         bytes_per_second=rate * storage(workload, assumed).photo_bytes,
-        decoding_cores=rate * (assumed.decode_seconds + workload.values * assumed.decode_seconds_per_value),
+        decoding_cores=rate * _decoding(workload, assumed),
         cost=None if price is None else workload.gpus * hours * price,
     )
+
+
+def _decoding(workload: Workload, assumed: Assumptions) -> float:
+    return assumed.decode_seconds + workload.values * assumed.decode_seconds_per_value
 
 
 def gpus_within(hours: float, single: Estimate) -> int:

@@ -89,10 +89,12 @@ def assumption_lines(work: StepWork, assumed: Assumptions, gpus: Sequence[GpuTyp
     return [
         "Counted by torch in a real step: FLOPs of convolutions and matrix products, activations kept for the"
         f" backward pass, {work.operations:,} operations a step.",
-        "A step takes the longest of three: FLOPs at an efficiency of"
+        "A step takes the longest of five: FLOPs at an efficiency of"
         f" {assumed.efficiency:g} of the peak, activations written and read once,"
-        f" operations started every {assumed.operation_seconds * 1e6:g} microseconds.",
-        "Assumed, not measured on a GPU: these two figures; that GPUs add up, for gradients are small; that"
+        f" operations started every {assumed.operation_seconds * 1e6:g} microseconds, photos decoded by"
+        f" {assumed.cores_per_gpu:g} cores a GPU, photos read at"
+        f" {amount(8 * assumed.s3_bytes_per_second, 'bit/s')} a GPU.",
+        "Assumed, not measured on a GPU: these figures; that GPUs add up, for gradients are small; that"
         f" {assumed.usable_memory:g} of the memory is there for what is counted.",
         f"Assumed of photos: {assumed.png_bytes_per_value:g} bytes of PNG a value, as with the AT&T faces at"
         f" 64 pixels; {assumed.decode_seconds * 1e6:g} microseconds a photo and"
@@ -136,6 +138,8 @@ def sizing_markdown(
 
 def dollars(cost: float) -> str:
     """Return an amount of money, rounded to what an estimate knows."""
+    if cost < 0.01:
+        return "below $0.01"
     return f"${cost:.2f}" if cost < 100 else f"${float(f'{cost:.3g}'):,.0f}"
 
 
