@@ -63,7 +63,7 @@ def matrix_product_rate(precision: str, side: int, repeats: int) -> Rate:
 
 
 def training_rate(params: OptimisationParams, channels: int, size: int) -> tuple[Rate, Observation]:
-    """Return the photos of a second of the steps after the first lines of history, and the last of its lines."""
+    """Return photos a second after the first line of history, and the last line."""
     draws = torch_generator(0, NAME)
     photos = torch.randint(0, 256, (256, channels, size, size), generator=draws, dtype=torch.uint8)
     make_deterministic(params.seed, f"train/{NAME}", params.threads)

@@ -67,7 +67,7 @@ def count_step(params: OptimisationParams, channels: int, image_size: int) -> St
     return StepWork(
         weights=sum(weight.numel() for weight in trained),
         flops_per_image=two.flops - one.flops,
-        operations=one.operations,
+        operations=two.operations,  # the first run also makes tables that later ones find
         weight_bytes=weight_bytes,
         optimiser_bytes=_MOMENTS * weight_bytes,
         activation_bytes_per_image=two.activations - one.activations,

@@ -54,8 +54,7 @@ H100 = gpu_type("H100-80GB")
 # Counting
 
 
-def test_a_linear_step_counts_the_flops_of_its_products(keyed_ddm_params):
-    """The encoder's first convolution alone gives a lower bound; twice the photos do twice the work."""
+def test_four_times_the_pixels_are_four_times_the_work_for_the_same_weights(keyed_ddm_params):
     work = count_step(keyed_ddm_params, 1, 32)
     larger = count_step(keyed_ddm_params, 1, 64)
     assert work.flops_per_image > 0
@@ -97,6 +96,27 @@ def test_the_flops_of_the_ddm_are_those_of_its_convolutions(ddm_params):
         discriminator(torch.cat([restored, hidden]))
     counted = count_step(ddm_params, 1, 32).flops_per_image
     assert 2.8 * forward < counted <= 3 * forward
+
+
+def test_counting_twice_gives_the_same(ddm_params, keyed_ddm_params):
+    for params in (ddm_params, keyed_ddm_params):
+        assert count_step(params, 3, 16) == count_step(params, 3, 16)
+
+
+@pytest.mark.parametrize("channel", [{"jpeg_probability": 0.0, "resize_probability": p} for p in (0.0, 1.0)])
+def test_the_other_channels_differ_from_jpeg_by_little(keyed_ddm_params, channel, monkeypatch):
+    wide = dataclasses.replace(keyed_ddm_params, width=32, blocks=3)
+    jpeg = count_step(wide, 1, 64)
+    replace = dataclasses.replace
+    monkeypatch.setattr(
+        dataclasses,
+        "replace",
+        lambda params, **new: replace(params, **(new | channel if "steps" in new else new)),
+    )
+    other = count_step(wide, 1, 64)
+    assert other != jpeg
+    assert other.flops_per_image == pytest.approx(jpeg.flops_per_image, rel=0.02)
+    assert other.activation_bytes_per_image == pytest.approx(jpeg.activation_bytes_per_image, rel=0.03)
 
 
 # Estimating
