@@ -58,7 +58,9 @@ def count_step(params: OptimisationParams, channels: int, image_size: int) -> St
 
     Keyed DDM's random channel is fixed to JPEG; the others differ by a hundredth.
     """
-    settings: dict[str, Any] = {"jpeg_probability": 1.0} if isinstance(params, KeyedDdmParams) else {}
+    settings: dict[str, Any] = {}
+    if isinstance(params, KeyedDdmParams):  # one quality, for its tables are made but once
+        settings = {"jpeg_probability": 1.0, "jpeg_quality_max": params.jpeg_quality_min}
     single = dataclasses.replace(params, steps=1, warmup_steps=0, threads=torch.get_num_threads(), **settings)
     description = Description(single, channels, image_size)
     one, two = (_count(dataclasses.replace(single, batch_size=size), description) for size in (1, 2))
