@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ddm_core.errors import DdmError, did_you_mean
 
 if TYPE_CHECKING:
-    from ddm_core.obfuscator_params import OptimisationParams
-    from ddm_core.params import Params
+    from ddm_core.params import DdmParams, KeyedDdmParams, Params
     from ddm_core.planning.estimates import Assumptions, Workload
     from ddm_core.planning.gpu_types import GpuType
     from ddm_core.planning.step_work import StepWork
@@ -78,13 +77,13 @@ def _plan(options: argparse.Namespace) -> None:
         print(_one_plan(options, params, settings, only=only, prices=prices, assumed=assumed))
 
 
-def _settings(params: Params, name: str) -> OptimisationParams:
-    from ddm_core.obfuscator_params import OptimisationParams
+def _settings(params: Params, name: str) -> DdmParams | KeyedDdmParams:
+    from ddm_core.params import DdmParams, KeyedDdmParams
 
     if name not in params.train:
         raise DdmError(f"unknown obfuscator '{name}' in section train{did_you_mean(name, params.train)}")
     settings = params.train[name]
-    if not isinstance(settings, OptimisationParams):
+    if not isinstance(settings, DdmParams | KeyedDdmParams):
         raise DdmError(f"plan: '{name}' has nothing to learn; name an obfuscator that is trained")
     return settings
 
@@ -102,7 +101,7 @@ def _assumptions(options: argparse.Namespace) -> Assumptions:
     return dataclasses.replace(assumed, efficiency=options.efficiency)
 
 
-def _workload(options: argparse.Namespace, params: Params, settings: OptimisationParams) -> Workload:
+def _workload(options: argparse.Namespace, params: Params, settings: DdmParams | KeyedDdmParams) -> Workload:
     from ddm_core.planning.estimates import Workload, steps_for
 
     batch = options.batch_size or settings.batch_size
@@ -129,7 +128,7 @@ def _workload(options: argparse.Namespace, params: Params, settings: Optimisatio
 def _one_plan(
     options: argparse.Namespace,
     params: Params,
-    settings: OptimisationParams,
+    settings: DdmParams | KeyedDdmParams,
     *,
     only: GpuType | None,
     prices: dict[str, float],
@@ -150,7 +149,7 @@ def _one_plan(
 def _sizing(
     options: argparse.Namespace,
     params: Params,
-    settings: OptimisationParams,
+    settings: DdmParams | KeyedDdmParams,
     *,
     gpu: GpuType,
     prices: dict[str, float],
@@ -174,7 +173,7 @@ def _sizing(
     return sizing_markdown(rows, work, assumed)
 
 
-def _work(settings: OptimisationParams, workload: Workload) -> StepWork:
+def _work(settings: DdmParams | KeyedDdmParams, workload: Workload) -> StepWork:
     from ddm_core.planning.step_work import count_step
 
     return count_step(settings, workload.channels, workload.image_size)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddm_core.networks import Discriminator
-from ddm_core.obfuscator_params import KeyedDdmParams, OptimisationParams
+from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.seeding import make_deterministic
 from ddm_core.training import train
@@ -53,7 +53,7 @@ class _Count:
     activations: int
 
 
-def count_step(params: OptimisationParams, channels: int, image_size: int) -> StepWork:
+def count_step(params: DdmParams | KeyedDdmParams, channels: int, image_size: int) -> StepWork:
     """Run the training's own step on photos of this shape and count; on the CPU or the GPU that is there.
 
     Keyed DDM's random channel is fixed to JPEG; the others differ by a hundredth.
@@ -77,7 +77,7 @@ def count_step(params: OptimisationParams, channels: int, image_size: int) -> St
     )
 
 
-def _count(params: OptimisationParams, description: Description) -> _Count:
+def _count(params: DdmParams | KeyedDdmParams, description: Description) -> _Count:
     make_deterministic(params.seed, _NAME)
     networks = build_networks(description)
     side = description.image_size
@@ -100,11 +100,11 @@ def _count(params: OptimisationParams, description: Description) -> _Count:
     return _Count(flops.get_total_flops(), counter.operations, sum(kept.values()))
 
 
-class _OperationCounter(TorchDispatchMode):
+class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations that run something; views do not."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0
 
     def __torch_dispatch__(
