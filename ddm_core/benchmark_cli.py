@@ -52,6 +52,11 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
         dest="stages",
         help="only this stage's cells, of what is there; `table` adds up; repeatable",
     )
+    grid.add_argument(
+        "--partial",
+        action="store_true",
+        help="the table may do without cells that are not there, such as some under further seeds",
+    )
 
 
 def _add_ways(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +78,12 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
         help=f"folder of results ({RESULTS}; with --quick {RESULTS}-quick)",
     )
     parser.add_argument("--no-mlflow", action="store_true", help="tell MLflow nothing")
+    parser.add_argument(
+        "--document",
+        type=Path,
+        metavar="PATH",
+        help="put the table between the marks of this Markdown file too, such as docs/results.md",
+    )
     parser.add_argument(
         "--page", action=argparse.BooleanOptionalAction, default=True, help="write the results page (yes)"
     )
@@ -97,8 +108,10 @@ def _benchmark(options: argparse.Namespace) -> None:
         results=results,
         jobs=options.jobs or available_cores(),
         stages=tuple(options.stages or STAGES),
+        partial=options.partial,
         mlflow=not options.no_mlflow,
         page=options.page,
+        document=options.document,
         command=" ".join(["ddm", *sys.argv[1:]]),
     )
     outcome = run(load(options.params, choice), order)

@@ -149,8 +149,8 @@ def _from_ycbcr(planes: Tensor) -> Tensor:
 
 
 @cache
-def _resize_matrix(source: int, target: int) -> Tensor:
-    # Bicubic resizing is linear and separable, so resizing the identity gives its matrix.
+def resize_matrix(source: int, target: int) -> Tensor:
+    """Return bicubic resizing along one side, [target, source]: it is linear and separable."""
     identity = torch.eye(source).view(1, 1, source, source)
     return F.interpolate(identity, (target, source), mode="bicubic", antialias=True)[0, 0]
 
@@ -159,10 +159,19 @@ def simulate_resize(images: Tensor, scale: float) -> Tensor:
     """Differentiable bicubic down to `scale`, 8-bit rounding, and bicubic back up."""
     height, width = images.shape[-2:]
     small = max(1, round(height * scale)), max(1, round(width * scale))
-    down = [_resize_matrix(a, b).to(images.device) for a, b in zip((height, width), small, strict=True)]
-    up = [_resize_matrix(b, a).to(images.device) for a, b in zip((height, width), small, strict=True)]
+    down = [resize_matrix(a, b).to(images.device) for a, b in zip((height, width), small, strict=True)]
+    up = [resize_matrix(b, a).to(images.device) for a, b in zip((height, width), small, strict=True)]
     shrunk = round_to_8_bits(down[0] @ images @ down[1].T)
     return round_to_8_bits(up[0] @ shrunk @ up[1].T)
+
+
+def simulate_site(images: Tensor, quality: int, subsampling: Subsampling = "4:2:0") -> Tensor:
+    """Differentiable photo site: bicubic down to half the size, JPEG, and bicubic back up."""
+    (height, width), small = images.shape[-2:], [max(1, round(side / 2)) for side in images.shape[-2:]]
+    down = [resize_matrix(a, b).to(images.device) for a, b in zip((height, width), small, strict=True)]
+    up = [resize_matrix(b, a).to(images.device) for a, b in zip((height, width), small, strict=True)]
+    shown = simulate_jpeg(round_to_8_bits(down[0] @ images @ down[1].T), quality, subsampling)
+    return round_to_8_bits(up[0] @ shown @ up[1].T)
 
 
 def to_uint8(images: Tensor) -> numpy.ndarray:

@@ -22,7 +22,9 @@ from ddm_core.checkpoint_options import (
 )
 from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.key_cli import add_verbs as add_key_verbs
 from ddm_core.params import ObfuscatorParams, Params, load
+from ddm_core.photos_cli import add_verbs as add_photo_verbs
 from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
@@ -66,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_stages(verbs)
     _add_result_stages(verbs)
     _add_user_verbs(verbs)
+    add_key_verbs(verbs)
+    add_photo_verbs(verbs)
     add_data_verbs(verbs)
     add_plan_verbs(verbs)
     add_benchmark_verbs(verbs)
@@ -157,12 +161,6 @@ def _add_user_verbs(verbs: Verbs) -> None:
     _path(summary, "--registration", "results/registration.json", "what the register stage wrote")
     summary.add_argument("--markdown", action="store_true", help="the result table alone, as Markdown")
 
-    key = verbs.add_parser("key", help="make a master key")
-    key_verbs = key.add_subparsers(title="verbs", metavar="VERB", required=True)
-    new_key = key_verbs.add_parser("new", help="write a new master key that only you can read")
-    new_key.set_defaults(run=_new_key)
-    new_key.add_argument("file", type=Path, help="key file to create; never overwritten")
-
 
 def _measuring_paths(parser: argparse.ArgumentParser) -> None:
     _path(parser, "--prepared", "data/prepared", "folder of prepared photos")
@@ -216,20 +214,27 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from ddm_core.data_parallel import joined_ranks
     from ddm_core.stages import train
 
     name = options.obfuscator
     every, resume = parse_interval(options.checkpoint_every), not options.no_resume
     history = options.histories / name
-    result = train.run(
-        _obfuscator(load(options.params), name),
-        name=name,
-        prepared=options.prepared,
-        model=options.models / name,
-        history=history,
-        checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
-        profile=None if options.profile is None else Path(options.profile or history),
-    )
+    with joined_ranks() as ranks:
+        params = _obfuscator(load(options.params), name)
+        if not ranks.leads:
+            train.follow(params, name=name, prepared=options.prepared, ranks=ranks)
+            return
+        result = train.run(
+            params,
+            name=name,
+            prepared=options.prepared,
+            model=options.models / name,
+            history=history,
+            checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
+            profile=None if options.profile is None else Path(options.profile or history),
+            ranks=ranks,
+        )
     print(console.trained(result, options.models / name))
 
 
@@ -312,15 +317,6 @@ def _summary(options: argparse.Namespace) -> None:
     print(result_table(metrics))
     print(f"\nReport: {(options.report / 'report.html').resolve()}")
     print(summarise(options.registration))
-
-
-def _new_key(options: argparse.Namespace) -> None:
-    from ddm_core.keys import generate_key, write_key_file
-
-    write_key_file(options.file, generate_key())
-    print(
-        f"{options.file}: a new master key; keep it safe, photos encrypted with it cannot be read without it"
-    )
 
 
 if __name__ == "__main__":

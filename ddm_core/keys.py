@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import hmac
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddm_core.errors import DdmError
@@ -27,6 +25,7 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 8
 _KEYSTREAM_INFO = b"ddm-pipeline keystream v1"
+_BLOCK_BYTES = 64  # of ChaCha20
 _TAG_INFO = b"ddm-pipeline nonce tag v1"
 
 
@@ -45,41 +44,6 @@ def nonce_stream(seed: int, name: str, count: int) -> Iterator[bytes]:
     prefix = derive_bytes(seed, f"nonces/{name}", NONCE_BYTES - 4)
     for counter in range(count):
         yield prefix + counter.to_bytes(4, "big")
-
-
-def write_key_file(path: Path, key: bytes) -> None:
-    """Write a master key that only its owner can read (mode 0600).
-
-    Raises:
-        DdmError: the file exists (a lost key loses every photo under it), or `key` is not 32 bytes.
-    """
-    _check_key(key, "the new key")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise DdmError(f"{path}: exists and is never overwritten; choose another name") from None
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-
-
-def read_key_file(path: Path) -> bytes:
-    """Read a master key.
-
-    Raises:
-        DdmError: missing, readable by others than its owner, or not 32 bytes long.
-    """
-    try:
-        mode = path.stat().st_mode
-        key = path.read_bytes()
-    except OSError as error:
-        raise DdmError(
-            f"{path}: cannot read the key ({error.strerror}); make one: ddm key new FILE"
-        ) from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise DdmError(f"{path}: readable by others than its owner; run chmod 600 on it")
-    _check_key(key, str(path))
-    return key
 
 
 def nonce_tag(key: bytes, nonce: bytes) -> bytes:
@@ -110,7 +74,7 @@ def keystream(key: bytes, nonces: Sequence[bytes], length: int, purpose: str) ->
     """
     import numpy
 
-    _check_key(key, "the master key")
+    check_key(key, "the master key")
     info = _KEYSTREAM_INFO + b"/" + purpose.encode()
     stream = bytearray(b"".join(_keystream(key, nonce, length, info) for nonce in nonces))
     return numpy.frombuffer(stream, dtype=numpy.uint8).reshape(len(nonces), length)
@@ -124,29 +88,68 @@ def haar_quaternions(
     Raises:
         DdmError: a key or nonce of the wrong length.
     """
+    import torch
+
+    check_key(key, "the master key")
+    grid = quaternions, height, width
+    return torch.stack([haar_rows(key, nonce, grid, range(height)) for nonce in nonces])
+
+
+def haar_rows(key: bytes, nonce: bytes, grid: tuple[int, int, int], rows: range) -> Tensor:
+    """Return consecutive rows of one photo's keystream: float32 [quaternions, 4, len(rows), width].
+
+    They are those of `haar_quaternions` for the whole `grid` of quaternions x height x width; the cost is
+    that of the rows alone, because ChaCha20 can start anywhere.
+
+    Raises:
+        DdmError: a key or nonce of the wrong length.
+    """
     import numpy
     import torch
 
-    _check_key(key, "the master key")
-    words = 4 * quaternions * height * width
-    stream = numpy.empty((len(nonces), words), dtype="<u4")
-    for row, nonce in zip(stream, nonces, strict=True):
-        row[:] = numpy.frombuffer(_keystream(key, nonce, 4 * words), dtype="<u4")
-    gaussians = _box_muller(stream).reshape(len(nonces), quaternions, 4, height, width)
-    return torch.from_numpy(gaussians / numpy.linalg.norm(gaussians, axis=2, keepdims=True)).float()
+    check_key(key, "the master key")
+    quaternions, height, width = grid
+    subkey = _subkey(key, nonce)
+    if len(rows) == height:
+        gaussians = _gaussians(subkey, 0, 4 * quaternions * height * width)
+    else:  # the stream runs plane by plane: the rows of one plane are neighbours in it
+        starts = [(plane * height + rows.start) * width for plane in range(4 * quaternions)]
+        gaussians = numpy.concatenate([_gaussians(subkey, start, len(rows) * width) for start in starts])
+    gaussians = gaussians.reshape(quaternions, 4, len(rows), width)
+    return torch.from_numpy(gaussians / numpy.linalg.norm(gaussians, axis=1, keepdims=True)).float()
+
+
+def _gaussians(subkey: bytes, start: int, count: int) -> numpy.ndarray:
+    import numpy
+
+    first, last = start - start % 2, start + count + (start + count) % 2  # Box-Muller takes words in pairs
+    stream = _chacha20(subkey, 4 * (last - first), skip=4 * first)
+    words = numpy.frombuffer(stream, dtype="<u4").reshape(1, -1)
+    return _box_muller(words)[0, start - first : start - first + count]
 
 
 def _keystream(key: bytes, nonce: bytes, length: int, info: bytes = _KEYSTREAM_INFO) -> bytes:
-    from cryptography.hazmat.primitives.ciphers import Cipher
-    from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+    return _chacha20(_subkey(key, nonce, info), length)
+
+
+def _subkey(key: bytes, nonce: bytes, info: bytes = _KEYSTREAM_INFO) -> bytes:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     if len(nonce) != NONCE_BYTES:
         raise DdmError(f"a nonce has {len(nonce)} bytes; it must have {NONCE_BYTES}")
-    subkey = HKDF(SHA256(), KEY_BYTES, salt=nonce, info=info).derive(key)
-    # The subkey is used for this one photo, so ChaCha20's own counter and nonce may start at zero.
-    return Cipher(ChaCha20(subkey, bytes(16)), mode=None).encryptor().update(bytes(length))
+    return HKDF(SHA256(), KEY_BYTES, salt=nonce, info=info).derive(key)
+
+
+def _chacha20(subkey: bytes, length: int, skip: int = 0) -> bytes:
+    from cryptography.hazmat.primitives.ciphers import Cipher
+    from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+
+    # The subkey is used for this one photo, so ChaCha20's own nonce may be zero. Before it stands the counter
+    # of blocks, by which the stream can start anywhere.
+    block, rest = divmod(skip, _BLOCK_BYTES)
+    start = block.to_bytes(8, "little") + bytes(8)
+    return Cipher(ChaCha20(subkey, start), mode=None).encryptor().update(bytes(rest + length))[rest:]
 
 
 def _box_muller(words: numpy.ndarray) -> numpy.ndarray:
@@ -159,7 +162,8 @@ def _box_muller(words: numpy.ndarray) -> numpy.ndarray:
     return pairs.reshape(words.shape)
 
 
-def _check_key(key: bytes, where: str) -> None:
+def check_key(key: bytes, where: str) -> None:
+    """Raise a DdmError, with `where` the key is from, unless it has 32 bytes."""
     if len(key) != KEY_BYTES:
         raise DdmError(
             f"{where} has {len(key)} bytes; a master key has {KEY_BYTES}; make one: ddm key new FILE"

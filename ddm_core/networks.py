@@ -92,6 +92,85 @@ class PatchNetwork(nn.Module):
         _bias(self.linear).copy_(bias)
 
 
+class CellBlock(nn.Module):
+    """x + 1x1 conv(SiLU(3x3 conv(x))), starting as the identity: half the reach of a ResidualBlock."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(_bias(self.second))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        change: Tensor = self.second(F.silu(self.first(features)))
+        return features + change
+
+
+def cell_trunk(inputs: int, outputs: int, width: int, blocks: int) -> nn.Sequential:
+    """Return a residual trunk that starts at zero and sees blocks + 1 cells to each side."""
+    last = nn.Conv2d(width, outputs, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(_bias(last))
+    blocks_between = [CellBlock(width) for _ in range(blocks)]
+    return nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), *blocks_between, nn.SiLU(), last)
+
+
+class CellNetwork(nn.Module):
+    """A linear 3x3 convolution on a grid of cells, plus a residual trunk that corrects it.
+
+    Input and output are grids [batch, channels, h, w].
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.trunk = cell_trunk(inputs, outputs, width, blocks)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Return [batch, outputs, h, w]."""
+        mapped: Tensor = self.linear(grid) + self.trunk(grid)
+        return mapped
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Set the linear part: `weight` [outputs, inputs, 3, 3], `bias` [outputs]."""
+        self.linear.weight.copy_(weight)
+        _bias(self.linear).copy_(bias)
+
+
+class BlendedCellNetwork(nn.Module):
+    """Two linear 3x3 convolutions, blended cell by cell, plus a residual trunk that corrects them.
+
+    For input that arrives in one of two states, such as whole or damaged: each state has a reader of its own.
+    The convolutions see the first `linear_inputs` channels, the trunk sees all and the blend.
+    """
+
+    def __init__(self, linear_inputs: int, inputs: int, outputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.linear_inputs = linear_inputs
+        self.linear = nn.Conv2d(linear_inputs, 2 * outputs, 3, padding=1)
+        self.trunk = cell_trunk(inputs + 1, outputs, width, blocks)
+
+    def read(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what each of the convolutions makes of a grid: two of [batch, outputs, h, w]."""
+        first, second = self.linear(grid[:, : self.linear_inputs]).chunk(2, dim=1)
+        return first, second
+
+    def forward(self, grid: Tensor, readings: tuple[Tensor, Tensor], blend: Tensor) -> Tensor:
+        """Return [batch, outputs, h, w]; where `blend` [batch, 1, h, w] is 1, the first reading counts."""
+        first, second = readings
+        correction: Tensor = self.trunk(torch.cat([grid, blend], dim=1))
+        return second + blend * (first - second) + correction
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Set both convolutions: `weight` [2 outputs, linear_inputs, 3, 3], `bias` [2 outputs]."""
+        self.linear.weight.copy_(weight)
+        _bias(self.linear).copy_(bias)
+
+
 class UNet(nn.Module):
     """An image-to-image network: unshuffle 2, a stride-2 convolution, residual blocks, back up, a skip.
 

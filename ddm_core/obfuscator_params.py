@@ -260,6 +260,57 @@ class ExternalParams(MethodParams):
         require(fits, f"uri is '{self.uri}'; write module:function or models:/name/version")
 
 
+@dataclass(frozen=True)
+class PhotoDdmParams(OptimisationParams):
+    """Keyed DDM for colour photos of any size, whose x_e survives photo sites (docs/method.md).
+
+    `quaternions` per cell of 8x8 pixels, nine of them robust. Each network has its width in channels and its
+    residual blocks; the linear parts, which start as a code that works, learn at `linear_learning_rate`.
+    `site_share` of each batch is halved and coded as JPEG; the rest of it, by chance, is coded
+    as JPEG, scaled down and up, or gets noise of `noise_deviation` in parts of the 0..1 scale.
+    """
+
+    keyed: ClassVar[bool] = True
+    decrypts: ClassVar[bool] = True
+    method: Literal["photo_ddm"]
+    quaternions: int
+    encoder_width: int
+    encoder_blocks: int
+    renderer_width: int
+    renderer_blocks: int
+    seeker_width: int
+    seeker_blocks: int
+    decoder_width: int
+    decoder_blocks: int
+    linear_learning_rate: float
+    site_share: float
+    jpeg_probability: float
+    jpeg_quality_min: int
+    jpeg_quality_max: int
+    resize_probability: float
+    noise_deviation: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for network in ("encoder", "renderer", "seeker", "decoder"):
+            require_positive(self, f"{network}_width")
+            blocks = getattr(self, f"{network}_blocks")
+            require(blocks >= 0, f"{network}_blocks is {blocks}; it must not be negative")
+        require(10 <= self.quaternions <= 36, f"quaternions is {self.quaternions}; it must lie in 10..36")
+        require(
+            1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
+            "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
+        )
+        require(0 <= self.noise_deviation <= 0.1, "noise_deviation must lie in [0, 0.1]")
+        require_positive(self, "linear_learning_rate")
+        require(0 <= self.site_share <= 1, f"site_share is {self.site_share}; it must lie in [0, 1]")
+        shares = self.jpeg_probability, self.resize_probability
+        require(
+            all(share >= 0 for share in shares) and sum(shares) <= 1,
+            "jpeg_probability and resize_probability must not be negative, nor above 1 together",
+        )
+
+
 ObfuscatorParams = (
     NoneParams
     | MosaicParams
@@ -277,7 +328,10 @@ ObfuscatorParams = (
     | ExternalParams
     | DdmParams
     | KeyedDdmParams
+    | PhotoDdmParams
 )
+LearnedParams = DdmParams | KeyedDdmParams | PhotoDdmParams
+LEARNED = (DdmParams, KeyedDdmParams, PhotoDdmParams)
 METHODS: dict[str, type[Any]] = {
     "none": NoneParams,
     "mosaic": MosaicParams,
@@ -295,6 +349,7 @@ METHODS: dict[str, type[Any]] = {
     "external": ExternalParams,
     "ddm": DdmParams,
     "keyed_ddm": KeyedDdmParams,
+    "photo_ddm": PhotoDdmParams,
 }
 
 

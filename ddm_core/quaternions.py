@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_TINY = 1e-12  # keeps the square root differentiable at zero
+
 
 def normalise(vectors: Tensor) -> Tensor:
     """Return exactly unit quaternions; an all-zero (or vanishing) group becomes the identity (1, 0, 0, 0).
@@ -42,3 +44,22 @@ def random_unit(shape: tuple[int, int, int, int], generator: torch.Generator) ->
     """Return Haar-uniform unit quaternions [batch, n, 4, height, width] for training; shape (b, n, h, w)."""
     batch, count, height, width = shape
     return normalise(torch.randn(batch, count, 4, height, width, generator=generator))
+
+
+def exponential(rotations: Tensor) -> Tensor:
+    """Return unit quaternions [batch, n, 4, height, width] of rotation vectors [batch, n, 3, height, width].
+
+    exp(v) = (cos |v|, v sin |v| / |v|). Lengths below pi are told apart; 0 gives the identity.
+    """
+    angle = (rotations.square().sum(dim=2, keepdim=True) + _TINY).sqrt()
+    return normalise(torch.cat([angle.cos(), rotations * (angle.sin() / angle)], dim=2))
+
+
+def logarithm(q: Tensor) -> Tensor:
+    """Return the rotation vectors [batch, n, 3, height, width], shorter than pi, of quaternions of any norm.
+
+    The inverse of `exponential`; finite, and with a finite gradient, for an all-zero quaternion as well.
+    """
+    real, vector = q[:, :, :1], q[:, :, 1:]
+    length = (vector.square().sum(dim=2, keepdim=True) + _TINY).sqrt()
+    return vector * (torch.atan2(length, real) / length)

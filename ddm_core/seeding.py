@@ -52,6 +52,9 @@ def make_deterministic(seed: int, name: str, threads: int | None = None) -> None
     torch.set_deterministic_debug_mode("error")
     # Nothing here reads uninitialised memory; filling it costs 4 % of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark = False  # which would try kernels out, and take now one, now another
+    # fp32 is fp32: TF32 keeps 10 bits of the mantissa.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     if threads is not None:
         torch.set_num_threads(threads)

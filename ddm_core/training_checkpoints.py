@@ -15,13 +15,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddm_core.checkpoint_options import CheckpointOptions
 from ddm_core.checkpoint_places import RECORD, STATE, DamagedCheckpointError, Place, place_at
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_bytes, sha256_file, write_text
 from ddm_core.training_state import Snapshot
+
+if TYPE_CHECKING:
+    from ddm_core.data_parallel import Ranks
 
 FORMAT_VERSION = 1
 NO_CHECKPOINT = "there is no checkpoint"
@@ -183,6 +186,20 @@ def open_checkpoints(options: CheckpointOptions, key: str) -> Iterator[Checkpoin
             yield checkpoints
         finally:
             checkpoints.close()
+
+
+def shared(ranks: Ranks, checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint of rank 0 in every process; it travels as it is stored, without pickle.
+
+    Raises:
+        DdmError: another process is gone.
+    """
+    from safetensors.torch import load, save
+
+    values = checkpoint.step, checkpoint.seconds, checkpoint.history, checkpoint.snapshot.values
+    step, seconds, history, rest = json.loads(ranks.from_leader(json.dumps(values).encode()))
+    tensors = ranks.from_leader(save({n: t.contiguous() for n, t in checkpoint.snapshot.tensors.items()}))
+    return Checkpoint(step, seconds, tuple(history), Snapshot(load(tensors), rest))
 
 
 def _fill(folder: Path, checkpoint: Checkpoint) -> None:

@@ -20,6 +20,7 @@ TRAINING_CODE = (
     "obfuscators",
     "evaluation.py",
     "training.py",
+    "data_parallel.py",
     "discrepancy.py",
     "networks.py",
     "channel.py",

@@ -24,6 +24,11 @@ class TrainingState:
     draws: torch.Generator
     smoothed_l1: Tensor
 
+    def gradients(self) -> list[Tensor]:
+        """Return the gradients of all weights, always in the same order."""
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        return [parameter.grad for parameter in parameters]
+
     def smooth(self, reconstruction: Tensor, step: int) -> None:
         """Take the reconstruction loss of `step` (from 1) into the running mean, on the device."""
         self.smoothed_l1.lerp_(reconstruction.detach(), max(1.0 / step, 1.0 / SMOOTHING_STEPS))

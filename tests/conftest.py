@@ -14,6 +14,7 @@ import numpy
 import pytest
 from PIL import Image
 
+from ddm_core.obfuscator_params import PhotoDdmParams
 from ddm_core.params import AttackParams, DdmParams, KeyedDdmParams, PrepareParams
 from ddm_core.seeding import numpy_generator
 from ddm_core.stages import prepare
@@ -87,6 +88,40 @@ def ddm_params() -> DdmParams:
         seed=0,
         method="ddm",
         width=4,
+    )
+
+
+@pytest.fixture(scope="session")
+def photo_ddm_params() -> PhotoDdmParams:
+    """The smallest photo model that carries detail: three fp32 steps of four photos."""
+    return PhotoDdmParams(
+        steps=3,
+        batch_size=4,
+        learning_rate=4e-4,
+        warmup_steps=1,
+        discrepancy_weight=0.02,
+        reconstruction_weight=10.0,
+        precision="fp32",
+        threads=1,
+        split="image",
+        seed=0,
+        method="photo_ddm",
+        quaternions=20,
+        encoder_width=8,
+        encoder_blocks=0,
+        renderer_width=8,
+        renderer_blocks=0,
+        seeker_width=8,
+        seeker_blocks=0,
+        decoder_width=8,
+        decoder_blocks=1,
+        linear_learning_rate=5e-5,
+        site_share=0.5,
+        jpeg_probability=0.5,
+        jpeg_quality_min=60,
+        jpeg_quality_max=97,
+        resize_probability=0.2,
+        noise_deviation=0.002,
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ddm_core.cli import main
-from ddm_core.keys import KEY_BYTES, read_key_file
+from ddm_core.key_files import read_key_file
+from ddm_core.keys import KEY_BYTES
 
 CHECKOUT = Path(__file__).parents[1]
 STAGES = ("fetch", "prepare", "train", "recognise", "attack", "utility", "report", "register")
@@ -54,12 +55,12 @@ def test_help_lists_every_verb_and_ends_well():
     command = [sys.executable, "-m", "ddm_core.cli", "--help"]
     helped = subprocess.run(command, capture_output=True, text=True, check=False)
     assert helped.returncode == 0
-    for verb in (*STAGES, "summary", "key"):
+    for verb in (*STAGES, "summary", "key", "encrypt", "decrypt"):
         assert re.search(rf"^ +{verb}\b", helped.stdout, re.MULTILINE), verb
     assert helped.stderr == ""
 
 
-@pytest.mark.parametrize("verb", [*STAGES, "summary", "key"])
+@pytest.mark.parametrize("verb", [*STAGES, "summary", "key", "encrypt", "decrypt"])
 def test_every_verb_explains_itself(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])

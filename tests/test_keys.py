@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ddm_core.errors import DdmError
+from ddm_core.key_files import read_key_file, write_key_file
 from ddm_core.keys import (
     KEY_BYTES,
     NONCE_BYTES,
@@ -22,10 +23,9 @@ from ddm_core.keys import (
     fresh_nonces,
     generate_key,
     haar_quaternions,
+    haar_rows,
     nonce_stream,
     nonce_tag,
-    read_key_file,
-    write_key_file,
 )
 
 KEYS = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)
@@ -225,3 +225,22 @@ def test_a_key_of_the_wrong_length_is_neither_written_nor_read(tmp_path, length)
 def test_a_missing_key_file_says_how_to_make_one(tmp_path):
     with pytest.raises(DdmError, match=r"cannot read the key .*ddm key new FILE"):
         read_key_file(tmp_path / "none.key")
+
+
+# Rows of a large grid
+
+
+@few
+@given(KEYS, NONCES, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), st.data())
+def test_rows_are_those_of_the_whole_grid_wherever_they_start(key, nonce, grid, data):
+    first = data.draw(st.integers(0, grid[1] - 1))
+    last = data.draw(st.integers(first + 1, grid[1]))
+    whole = haar_quaternions(key, [nonce], *grid)[0]
+    assert haar_rows(key, nonce, grid, range(first, last)).equal(whole[:, :, first:last])
+
+
+def test_rows_far_into_a_huge_grid_cost_no_more_than_themselves():
+    """The grid's stream has 30 GB; in time and memory only what is asked for counts."""
+    rows = haar_rows(KEY, NONCE, (4, 20_000, 20_000), range(19_999, 20_000))
+    assert rows.shape == (4, 4, 1, 20_000)
+    assert (rows.double().norm(dim=1) - 1).abs().max() < 2e-7

@@ -112,9 +112,9 @@ def test_the_photos_of_the_batch_are_named_when_their_loss_is_not_finite(ddm_par
     batches = []
     whole = networks.round_trip
 
-    def spoiling(batch, generator):
+    def spoiling(batch, *draws):
         batches.append(batch)
-        answer = whole(batch, generator)
+        answer = whole(batch, *draws)
         if len(batches) == 4:
             answer = (answer[0], answer[1] * math.nan)
         return answer

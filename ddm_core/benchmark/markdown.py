@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from ddm_core.benchmark.results_file import RESULTS, Results, read_results
@@ -56,8 +57,10 @@ def update_document(document: Path, results: Path) -> None:
 
 
 def _introduction(results: Results) -> str:
-    data, seeds = results.dataset, len(results.seeds)
-    together = f", {seeds} seeds together" if seeds > 1 else ""
+    data, seeds = results.dataset, Counter((cell.obfuscator, cell.attacker) for cell in results.cells)
+    fewest, most = min(seeds.values(), default=0), max(seeds.values(), default=0)
+    some = f"{most}" if fewest == most else f"{fewest} to {most}"
+    together = f", {some} seeds together" if most > 1 else ""
     return (
         f"{data.name}, {data.identities} people, {data.train_photos} photos to train on and "
         f"{data.test_photos} others to test with, {data.image_size} × {data.image_size} "  # noqa: RUF001

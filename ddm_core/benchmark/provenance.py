@@ -24,6 +24,8 @@ from ddm_core.obfuscator_params import ObfuscatorParams
 MODEL_FILES = ("obfuscator.json", "weights.safetensors")
 RECOGNISER_FILES = ("recogniser.json", "weights.safetensors")
 DECIDING_PACKAGES = ("torch", "numpy", "pillow")
+PACKAGES_OF_ATTACKERS = {"pretrained": ("dlib-bin", "face-recognition-models")}
+ABSENT = "absent"
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,21 @@ def inputs(cell: Cell, params: BenchmarkParams, places: Places, dataset: Summary
         code_sha256=code_digest(cell, settings_of(cell, params)),
         models_sha256={name: _folder_digest(folder, MODEL_FILES) for name, folder in models.items()},
         recogniser_sha256=_folder_digest(recogniser, RECOGNISER_FILES) if recogniser else None,
-        versions={"python": platform.python_version()}
-        | {name: metadata.version(name) for name in DECIDING_PACKAGES},
+        versions=_versions(cell.attacker),
     )
+
+
+def _versions(attacker: str | None) -> dict[str, str]:
+    """Return what computes; an attacker that needs an extra is tried again once that is installed."""
+    packages = (*DECIDING_PACKAGES, *PACKAGES_OF_ATTACKERS.get(attacker or "", ()))
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ABSENT
 
 
 def provenance(used: Inputs, origin: Origin, weights: str | None, seconds: float) -> dict[str, Any]:

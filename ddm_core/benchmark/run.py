@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddm_core.benchmark.assembly import assemble, read_records
-from ddm_core.benchmark.cells import Laboratory
+from ddm_core.benchmark.cells import Laboratory, read_record
 from ddm_core.benchmark.gate import check_attackers
 from ddm_core.benchmark.plan import STAGES, Cell, Places, Stage, grid
 from ddm_core.benchmark.progress import show
@@ -32,15 +32,18 @@ TABLE = "table"
 class Order:
     """What is to be done: `stages` are the cells' or `table`, which adds them up; `jobs` processes at most.
 
-    `mlflow` tells MLflow; `page` writes the results page. `command` is recorded in results.json.
+    `partial` lets the table do without cells that are not there. `mlflow` tells MLflow; `page` writes the
+    results page, and `document` gets the table between its marks. `command` is recorded in results.json.
     """
 
     prepared: Path
     results: Path
     jobs: int
     stages: tuple[str, ...] = (*STAGES, TABLE)
+    partial: bool = False
     mlflow: bool = True
     page: bool = True
+    document: Path | None = None
     command: str = "ddm benchmark"
 
 
@@ -74,7 +77,10 @@ def run(params: BenchmarkParams, order: Order) -> Outcome:
         sane = None
         if TABLE in order.stages:
             lost = {event.cell for event in events if event.failure}
-            sane = _write_table([cell for cell in grid(params) if cell not in lost], laboratory, order)
+            cells = [cell for cell in grid(params) if cell not in lost]
+            if order.partial:
+                cells = [cell for cell in cells if read_record(cell, laboratory.places) is not None]
+            sane = _write_table(cells, laboratory, order)
     return Outcome(
         ran=sum(event.outcome == "ran" for event in events),
         reused=sum(event.outcome == "reused" for event in events),
@@ -118,6 +124,10 @@ def _write_table(cells: Sequence[Cell], laboratory: Laboratory, order: Order) ->
         from ddm_core.benchmark.page import write_page
 
         write_page(results)
+    if order.document:
+        from ddm_core.benchmark.markdown import update_document
+
+        update_document(order.document, results)
     return all(check["passed"] for check in sanity) if sanity else None
 
 

@@ -41,7 +41,16 @@ def find_face(content: bytes) -> Region | None:
 
 
 def detect(image: Image) -> Region | None:
-    """Return the largest face of an upright image, L or RGB: its box and five landmarks; `None` without one.
+    """Return the largest face of an upright image, L or RGB, as `detect_all` finds it; `None` without one.
+
+    Raises:
+        DdmError: the extra is not installed.
+    """
+    return next(iter(detect_all(image)), None)
+
+
+def detect_all(image: Image) -> list[Region]:
+    """Return the faces of an upright image, L or RGB, largest first: their boxes and five landmarks.
 
     What is searched has at most SEARCH_SIDE pixels a side; there a face counts from SMALLEST_FACE pixels a
     side and LEAST_CONFIDENCE on. Landmarks wander by some hundredths of the face's width when it is moved.
@@ -54,14 +63,16 @@ def detect(image: Image) -> Region | None:
     detector = _detector()
     factor = -(-max(image.size) // SEARCH_SIDE)
     if min(image.size) < SMALLEST_FACE * factor:
-        return None
+        return []
     pixels = numpy.asarray(image.reduce(factor).convert("RGB"))
     faces = [face for face in detector.detect_faces(pixels) if face["confidence"] >= LEAST_CONFIDENCE]
-    if not faces:
-        return None
-    largest = max(faces, key=lambda face: (face["box"][2] * face["box"][3], face["confidence"]))
-    left, top, width, height = (float(factor * side) for side in largest["box"])
-    landmarks = (largest["keypoints"][point] for point in POINTS)
+    faces.sort(key=lambda face: (face["box"][2] * face["box"][3], face["confidence"]), reverse=True)
+    return [_region(face, factor) for face in faces]
+
+
+def _region(face: dict[str, Any], factor: int) -> Region:
+    left, top, width, height = (float(factor * side) for side in face["box"])
+    landmarks = (face["keypoints"][point] for point in POINTS)
     return Region(
         (left, top, left + width, top + height),
         tuple(((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in landmarks),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from ddm_core.data import casia_webface, facescrub, lfw, lfw_bin
+from ddm_core.data import casia_webface, facescrub, lfw, lfw_bin, photo_crops
 from ddm_core.data.imaging import open_photo
 from ddm_core.data.lfw_protocol import (
     read_development_pairs,
@@ -27,6 +27,7 @@ Photos: TypeAlias = Iterator[RawPhoto | Rejected]
 CREDITS = {
     "orl": ORL_CREDIT,
     "folder": "as stated by whoever supplied the folder",
+    "photo_crops": "as stated by whoever supplied the photos",
     "lfw": "Huang, Ramesh, Berg, Learned-Miller, Labeled Faces in the Wild (2007)",
     "facescrub": "Ng, Winkler, A data-driven approach to cleaning large face datasets (FaceScrub, 2014)",
     "casia_webface": "Yi, Lei, Liao, Li, Learning face representation from scratch (CASIA-WebFace, 2014)",
@@ -90,6 +91,8 @@ def _open(params: FetchParams) -> Photos:
         )
     if params.source == "casia_webface":
         return casia_webface.read(place)
+    if params.source == "photo_crops":
+        return photo_crops.read(place)
     return read_folder(place)
 
 

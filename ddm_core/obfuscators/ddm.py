@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddm_core.channel import round_to_8_bits
+from ddm_core.data_parallel import BatchPart
 from ddm_core.networks import UNet
 
 
@@ -33,7 +34,9 @@ class DdmNetworks(nn.Module):
         restored: Tensor = self.decryption(hidden)
         return restored.float()
 
-    def round_trip(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def round_trip(
+        self, images: Tensor, generator: torch.Generator, part: BatchPart | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return (x_e, x_r) for one training batch. The paper trains without a channel in between."""
         hidden = self.hide(images)
         return hidden, self.reveal(hidden)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 
 from ddm_core import quaternions
 from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resize
+from ddm_core.data_parallel import BatchPart, whole_batch
 from ddm_core.errors import DdmError
 from ddm_core.keys import haar_quaternions
 from ddm_core.networks import PatchNetwork, crop_like, pad_to_multiple
@@ -36,8 +38,29 @@ def padded(side: int) -> int:
     return side + -side % PATCH
 
 
+class KeyedNetworks(Protocol):
+    """What KeyedDdm asks of networks: cells of `patch` pixels become cells of `carrier` pixels of x_e."""
+
+    patch: int
+    carrier: int
+
+    def grid(self, images: Tensor) -> tuple[int, int, int]:
+        """Return the shape [n, rows, columns] of the quaternions that one of these photos becomes."""
+        ...
+
+    def hide(self, images: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_e for a keystream of unit quaternions [batch, n, 4, rows, columns]."""
+        ...
+
+    def reveal(self, hidden: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_r, whole cells, not yet cut to the photo's size."""
+        ...
+
+
 class KeyedDdmNetworks(nn.Module):
     """Encoder, renderer, seeker and decoder. Images [batch, channels, height, width] in [0, 1]."""
+
+    patch = carrier = PATCH
 
     def __init__(self, channels: int, params: KeyedDdmParams) -> None:
         super().__init__()
@@ -54,6 +77,16 @@ class KeyedDdmNetworks(nn.Module):
         self.renderer.start_linear(*start.render)
         self.seeker.start_linear(*start.seek)
         self.decoder.start_linear(*start.decode)
+
+    @property
+    def hide_reach(self) -> int:
+        """How many cells away a patch of the photo still changes x_e, given the same keystream."""
+        return 2 * (2 * self.params.blocks + 2)
+
+    @property
+    def reveal_reach(self) -> int:
+        """How many cells away a cell of x_e still changes the restored photo."""
+        return self.hide_reach
 
     def grid(self, images: Tensor) -> tuple[int, int, int]:
         """Return the shape [n, rows, columns] of the quaternions that one of these images becomes."""
@@ -90,16 +123,21 @@ class KeyedDdmNetworks(nn.Module):
         """Return x_r = Dec(k* S(x_e))."""
         return self.decode(quaternions.multiply(quaternions.conjugate(rotation), self.seek(hidden)))
 
-    def round_trip(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def round_trip(
+        self, images: Tensor, generator: torch.Generator, part: BatchPart | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return (x_e, x_r) for one training batch: fresh rotations, and a random channel in between.
 
-        Both are cut to the photos' size.
+        Both are cut to the photos' size. With `part` the images are that part of a batch; rotations and
+        channel are drawn for the whole.
         """
-        rotation = quaternions.random_unit((len(images), *self.grid(images)), generator).to(images.device)
+        part = part or whole_batch(len(images))
+        rotations = quaternions.random_unit((part.whole, *self.grid(images)), generator)
+        rotation = part.of(rotations).to(images.device)
         hidden = self.hide(images, rotation)
         # In bf16 the channel's matrix products would be grey levels off.
         with torch.autocast(images.device.type, enabled=False):
-            received = _random_channel(hidden, self.params, generator)
+            received = _random_channel(hidden, self.params, generator, part)
         return crop_like(hidden, images), crop_like(self.reveal(received, rotation), images)
 
     def _group(self, grid: Tensor) -> Tensor:
@@ -108,7 +146,9 @@ class KeyedDdmNetworks(nn.Module):
         return grid.float().view(batch, self.params.quaternions, 4, height, width)
 
 
-def _random_channel(hidden: Tensor, params: KeyedDdmParams, generator: torch.Generator) -> Tensor:
+def _random_channel(
+    hidden: Tensor, params: KeyedDdmParams, generator: torch.Generator, part: BatchPart
+) -> Tensor:
     draw, which = torch.rand(2, generator=generator).tolist()
     if draw < params.jpeg_probability:
         span = params.jpeg_quality_max - params.jpeg_quality_min + 1
@@ -119,8 +159,8 @@ def _random_channel(hidden: Tensor, params: KeyedDdmParams, generator: torch.Gen
             # squared: the smallest sizes are the hardest and come most often
             params.resize_scale_min + which**2 * (1 - params.resize_scale_min),
         )
-    noise = torch.randn(hidden.shape, generator=generator).to(hidden.device)
-    return round_to_8_bits(hidden + params.noise_deviation * noise)
+    noise = part.of(torch.randn(part.whole, *hidden.shape[1:], generator=generator))
+    return round_to_8_bits(hidden + params.noise_deviation * noise.to(hidden.device))
 
 
 @dataclass(frozen=True)
@@ -128,10 +168,10 @@ class KeyedDdm:
     """Trained networks under one master key. Refuses to use a nonce twice: reuse breaks the one-time pad.
 
     `image_size` is the side in pixels of the photos that the networks were trained for; `None` stands for any
-    multiple of the patch. x_e has the next multiple of the patch as its side.
+    multiple of the patch. x_e has as many cells as the photo has patches, whole or begun.
     """
 
-    networks: KeyedDdmNetworks
+    networks: KeyedNetworks
     master_key: bytes = field(repr=False)
     image_size: int | None = None
     _used: set[bytes] = field(default_factory=set, repr=False, compare=False)
@@ -161,12 +201,15 @@ class KeyedDdm:
         """
         check_one_nonce_an_image(images, nonces)
         height, width = images.shape[-2:]
-        if height % PATCH or width % PATCH:
+        carrier, patch = self.networks.carrier, self.networks.patch
+        if height % carrier or width % carrier:
             raise DdmError(
-                f"the encrypted image is {width}x{height} pixels, but its sides must be multiples of {PATCH};"
-                " scale it back to the size that encryption gave it"
+                f"the encrypted image is {width}x{height} pixels, but its sides must be multiples of"
+                f" {carrier}; scale it back to the size that encryption gave it"
             )
-        restored = self.networks.reveal(images, self._rotation(images, nonces)).clamp(0.0, 1.0)
+        height, width = height // carrier * patch, width // carrier * patch
+        photos = images.new_empty(len(images), 1, height, width)
+        restored = self.networks.reveal(images, self._rotation(photos, nonces)).clamp(0.0, 1.0)
         return restored[..., : self._restored(height), : self._restored(width)]
 
     def with_key(self, master_key: bytes) -> KeyedDdm:
@@ -176,17 +219,20 @@ class KeyedDdm:
         return KeyedDdm(self.networks, master_key, self.image_size)
 
     def _restored(self, side: int) -> int:
-        if self.image_size is not None and side == padded(self.image_size):
+        if self.image_size is not None and side == self._padded(self.image_size):
             return self.image_size
         return side
 
+    def _padded(self, side: int) -> int:
+        return side + -side % self.networks.patch
+
     def _check_restorable(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
-        if (height, width) != (self._restored(padded(height)), self._restored(padded(width))):
+        if (height, width) != (self._restored(self._padded(height)), self._restored(self._padded(width))):
             own = f"{self.image_size}x{self.image_size} or " if self.image_size else ""
             raise DdmError(
                 f"photos of {width}x{height} pixels could not be restored to that size;"
-                f" resize them to {own}multiples of {PATCH}"
+                f" resize them to {own}multiples of {self.networks.patch}"
             )
 
     def _rotation(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:

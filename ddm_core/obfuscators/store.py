@@ -24,6 +24,7 @@ from ddm_core.obfuscator_params import (
     NoneParams,
     ObfuscatorParams,
     P3Params,
+    PhotoDdmParams,
     PixelPermutationParams,
     XorCipherParams,
     parse_obfuscator,
@@ -57,10 +58,16 @@ class Description:
 
     @property
     def hidden_size(self) -> int:
-        """Side in pixels of the obfuscated images; keyed DDM pads photos to whole cells."""
-        from ddm_core.obfuscators.keyed_ddm import padded
+        """Side in pixels of the obfuscated images; keyed DDM pads photos, photo DDM enlarges them."""
+        if isinstance(self.params, KeyedDdmParams):
+            from ddm_core.obfuscators.keyed_ddm import padded
 
-        return padded(self.image_size) if isinstance(self.params, KeyedDdmParams) else self.image_size
+            return padded(self.image_size)
+        if isinstance(self.params, PhotoDdmParams):
+            from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+
+            return PhotoDdmNetworks.hidden_side(self.image_size)
+        return self.image_size
 
 
 def save_obfuscator(folder: Path, description: Description, networks: nn.Module | None = None) -> None:
@@ -105,13 +112,18 @@ def build_networks(description: Description) -> nn.Module:
     """Return the untrained networks of a learned method, weights from torch's global generator."""
     from ddm_core.obfuscators.ddm import DdmNetworks
     from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
+    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
 
     params = description.params
     if isinstance(params, KeyedDdmParams):
         return KeyedDdmNetworks(description.channels, params)
     if isinstance(params, DdmParams):
         return DdmNetworks(description.channels, params.width)
-    raise DdmError(f"method {params.method} has no networks; learned methods: ddm, keyed_ddm")
+    if isinstance(params, PhotoDdmParams):
+        if description.channels != PhotoDdmNetworks.channels:
+            raise DdmError("method photo_ddm is for RGB photos; set prepare: channels to 3")
+        return PhotoDdmNetworks(params)
+    raise DdmError(f"method {params.method} has no networks; learned methods: ddm, keyed_ddm, photo_ddm")
 
 
 def load_obfuscator(folder: Path, *, master_key: bytes | None = None, device: str = "cpu") -> Obfuscator:
@@ -165,6 +177,7 @@ def _load_keyed(description: Description, folder: Path, device: str, key: bytes)
     from ddm_core.obfuscators.classical import Blur
     from ddm_core.obfuscators.differential_privacy import DpBlur, DpPix
     from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
     from ddm_core.obfuscators.stream_cipher import AddmodCipher, XorCipher
 
     match description.params:
@@ -179,7 +192,7 @@ def _load_keyed(description: Description, folder: Path, device: str, key: bytes)
         case DpBlurParams(block=block, neighbourhood=neighbourhood, epsilon=epsilon, kernel=kernel):
             return DpBlur(DpPix(block, neighbourhood, epsilon, key), Blur(kernel))
     networks = _load_networks(description, folder, device)
-    assert isinstance(networks, KeyedDdmNetworks)
+    assert isinstance(networks, KeyedDdmNetworks | PhotoDdmNetworks)
     return KeyedDdm(networks, key, description.image_size)
 
 

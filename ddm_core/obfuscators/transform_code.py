@@ -61,8 +61,8 @@ def _photo_patterns(channels: int) -> tuple[Tensor, Tensor]:
     of RGB are those of the three-point DCT (brightness, red against blue, green against both), which are
     nearly the principal ones of natural photos.
     """
-    axes = _dct_matrix(3) if channels == 3 else torch.ones(1, 1)
-    basis = _dct_matrix(PATCH)
+    axes = dct_matrix(3) if channels == 3 else torch.ones(1, 1)
+    basis = dct_matrix(PATCH)
     places = [
         (axis, row, column) for axis in range(channels) for row in range(PATCH) for column in range(PATCH)
     ]
@@ -87,7 +87,7 @@ def _gain(axis: int, row: int, column: int) -> float:
     return 1.0 if axis == 0 else math.sqrt(3)
 
 
-def _dct_matrix(size: int) -> Tensor:
+def dct_matrix(size: int) -> Tensor:
     """Return the orthonormal DCT-II [size, size], a row a frequency, lowest first."""
     k = torch.arange(float(size)).unsqueeze(1)
     n = torch.arange(float(size)).unsqueeze(0)

@@ -24,7 +24,7 @@ from ddm_core.results import (
 )
 
 SCHEMA_VERSION = 1
-TRAINED_METHODS = ("ddm", "keyed_ddm")
+TRAINED_METHODS = ("ddm", "keyed_ddm", "photo_ddm")
 
 Attacks = dict[str, dict[str, AttackResult]]
 History = list[dict[str, float]]

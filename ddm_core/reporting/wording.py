@@ -85,6 +85,7 @@ OBFUSCATOR_NOTES = {
     "k_same": "The average of a group of at least {k} people.",
     "external": "Code of others: {uri}.",
     "ddm": "The paper's DDM, without a key. No protection against adaptive attackers.",
+    "photo_ddm": "DDM with a secret key, for colour photos that photo sites shrink and recompress.",
     "keyed_ddm": "DDM with a secret key: for every photo the hidden code is rotated at random.",
 }
 

@@ -1,4 +1,4 @@
-"""A candidate as an MLflow model folder: code, safetensors, signature, requirements, card; no pickle."""
+"""A candidate as an MLflow model folder: code, safetensors, variants, signature, card; no pickle."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from ddm_core.files import write_text
 from ddm_core.gate import measured
-from ddm_core.obfuscators.store import Description, describe
+from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
+from ddm_core.obfuscators.store import Description, build_networks, describe
 from ddm_core.serving.candidate import Candidate, decibels, identity_tags, percent, summary
+from ddm_core.serving.parameters import Settings
 
 if TYPE_CHECKING:
     from mlflow.models import Model, ModelSignature
     from pandas import DataFrame
 
 CARD = "model_card.md"
+CARD_PAGE = "model_card.html"
+VARIANTS = "variants"
 _PACKAGE = Path(__file__).parents[1]
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+_PAGE_TEMPLATE = Path(__file__).with_name("model_card.html.jinja")
 # What `serving.model` imports, directly or through the modules beside it.
 _REQUIREMENTS = (
     "mlflow", "torch", "numpy", "pandas", "pillow", "cryptography", "safetensors", "pyyaml",
@@ -47,10 +52,28 @@ def write_model_folder(candidate: Candidate, folder: Path, model: Model) -> None
         pip_requirements=requirements(),
         signature=_signature(),
         input_example=(_example(description), {"operation": "encrypt"}),
+        model_config={"key_file": ""} if description.keyed else None,  # what may be set on loading
         metadata={"obfuscator": candidate.obfuscator, **identity_tags(candidate)},
         mlflow_model=model,
     )
-    write_text(folder / CARD, model_card(candidate, description))
+    _write_variants(candidate, description, folder / VARIANTS)
+    card = model_card(candidate, description)
+    write_text(folder / CARD, card)
+    write_text(folder / CARD_PAGE, card_page(card, candidate.name))
+
+
+def _write_variants(candidate: Candidate, description: Description, folder: Path) -> None:
+    from ddm_core.checkpoints import WEIGHTS, load_weights
+    from ddm_core.obfuscators.ddm import DdmNetworks
+    from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
+    from ddm_core.serving.variants import write_variants
+
+    if not has_networks(description):
+        return
+    networks = build_networks(description)
+    assert isinstance(networks, DdmNetworks | KeyedDdmNetworks)
+    load_weights(networks, candidate.folder / WEIGHTS)
+    write_variants(networks.eval().requires_grad_(False), description.channels, folder)
 
 
 def requirements() -> list[str]:
@@ -68,12 +91,30 @@ def model_card(candidate: Candidate, description: Description) -> str:
         candidate=candidate,
         description=description,
         summary=summary(candidate),
+        variants=has_networks(description),
         attackers=list(_section(candidate, "attacks")),
         channels=list(_section(candidate, "utility")),
         measured=lambda *path: measured(candidate.evidence, *path),
         percent=percent,
         decibels=decibels,
     )
+
+
+def has_networks(description: Description) -> bool:
+    """Return whether a method was trained; only then there is something to export."""
+    return isinstance(description.params, DdmParams | KeyedDdmParams)
+
+
+def card_page(card: str, title: str) -> str:
+    """Return the model card as one self-contained HTML page; tags in its text are shown, not obeyed."""
+    import jinja2
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
+    template = environment.from_string(_PAGE_TEMPLATE.read_text())
+    return template.render(title=title, body=Markup(body))
 
 
 def _section(candidate: Candidate, name: str) -> dict[str, Any]:
@@ -85,11 +126,17 @@ def _signature() -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-    binary, text = DataType.binary, DataType.string
+    binary, text, defaults = DataType.binary, DataType.string, Settings()
     return ModelSignature(
         inputs=Schema([ColSpec(binary, "image"), ColSpec(binary, "nonce", required=False)]),
         outputs=Schema([ColSpec(binary, "image"), ColSpec(binary, "nonce")]),
-        params=ParamSchema([ParamSpec("operation", text, "encrypt"), ParamSpec("key_file", text, "")]),
+        params=ParamSchema(
+            [
+                ParamSpec("operation", text, defaults.operation),
+                ParamSpec("image_format", text, defaults.image_format),
+                ParamSpec("quality", DataType.long, defaults.quality),
+            ]
+        ),
     )
 
 

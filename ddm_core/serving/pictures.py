@@ -42,9 +42,13 @@ def decode_picture(content: object, channels: int, size: int, where: str) -> Ten
     return torch.from_numpy(pixels.reshape(size, size, channels).copy()).permute(2, 0, 1).float() / 255
 
 
-def encode_picture(image: Tensor) -> bytes:
-    """Return [channels, height, width] in [0, 1] as the bytes of an 8-bit PNG."""
+def encode_picture(image: Tensor, image_format: str = "png", quality: int = 95) -> bytes:
+    """Return [channels, height, width] in [0, 1] as the bytes of an 8-bit picture.
+
+    `image_format` is one that Pillow writes (png, jpeg, webp); `quality` 1..100 is for the lossy ones.
+    """
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
+    picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    picture.save(buffer, image_format.upper(), **({} if image_format == "png" else {"quality": quality}))
     return buffer.getvalue()

@@ -1,5 +1,7 @@
 """Trains one obfuscator of the `train` section and writes it as a model folder.
 
+Of several processes that train together rank 0 runs the stage; the others help it and write nothing.
+
 A classical method has nothing to learn; its folder holds its settings alone, so that every later stage
 treats all obfuscators alike.
 """
@@ -15,18 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddm_core.data_parallel import ALONE, Ranks
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
+from ddm_core.obfuscator_params import LEARNED, LearnedParams
 from ddm_core.obfuscators.preparation import write_untrained
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
-from ddm_core.params import DdmParams, KeyedDdmParams, ObfuscatorParams
+from ddm_core.params import ObfuscatorParams
 from ddm_core.results import PICTURES, TIMING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ddm_core.checkpoint_options import CheckpointOptions
     from ddm_core.tracking import Log
-    from ddm_core.training import Observation
+    from ddm_core.training import Goal, Observation
     from ddm_core.training_checkpoints import Checkpoints
 
 HISTORY_COLUMNS = (
@@ -69,6 +73,7 @@ def run(
     tracked: bool = True,
     checkpoints: CheckpointOptions | None = None,
     profile: Path | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
 
@@ -78,7 +83,8 @@ def run(
     trace.json; where it is `history` itself, the trace appears with the rest.
 
     With `checkpoints` a learned method goes on where the same training - settings, photos, code - broke off,
-    in the same MLflow run; a finished one leaves no checkpoint. The time of all its parts counts.
+    in the same MLflow run; a finished one leaves no checkpoint. The time of all its parts counts. Of
+    several `ranks` the others `follow`.
 
     Raises:
         DdmError: missing data, a loss that is not finite, a checkpoint that cannot be written, the same
@@ -88,7 +94,7 @@ def run(
     started = time.perf_counter()
     with _opened(checkpoints, params, name, prepared) as kept:
         with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
-            if isinstance(params, DdmParams | KeyedDdmParams):
+            if isinstance(params, LEARNED):
                 digest = _train(
                     params,
                     name,
@@ -97,6 +103,7 @@ def run(
                     new_history,
                     tracked=tracked,
                     kept=kept,
+                    ranks=ranks,
                     profile=new_history if profile == history else profile,
                 )
             else:
@@ -109,10 +116,26 @@ def run(
     return TrainResult(digest, seconds)
 
 
+def follow(params: ObfuscatorParams, *, name: str, prepared: Path, ranks: Ranks) -> None:
+    """Train along with rank 0, which runs the stage; write nothing.
+
+    Raises:
+        DdmError: missing data, or as the training does.
+    """
+    if not isinstance(params, LEARNED):
+        return
+    from ddm_core.data.shards import load_photos
+    from ddm_core.training import train
+
+    photos = load_photos(prepared, split="train", by=params.split)
+    networks, goal = _fresh_networks(_description(params, prepared), params, name, photos.images)
+    train(networks, photos.images, params, name, lambda _: None, keys=photos.keys, ranks=ranks, goal=goal)
+
+
 def _opened(
     options: CheckpointOptions | None, params: ObfuscatorParams, name: str, prepared: Path
 ) -> AbstractContextManager[Checkpoints | None]:
-    if options is None or not isinstance(params, DdmParams | KeyedDdmParams):
+    if options is None or not isinstance(params, LEARNED):
         return nullcontext()
     from ddm_core.data.manifest import read_summary
     from ddm_core.training_checkpoints import open_checkpoints
@@ -122,7 +145,7 @@ def _opened(
 
 
 def _train(
-    params: DdmParams | KeyedDdmParams,
+    params: LearnedParams,
     name: str,
     prepared: Path,
     model: Path,
@@ -131,11 +154,10 @@ def _train(
     tracked: bool,
     kept: Checkpoints | None,
     profile: Path | None,
+    ranks: Ranks,
 ) -> str:
     from ddm_core.data.manifest import read_manifest
     from ddm_core.data.shards import load_photos
-    from ddm_core.obfuscators.store import build_networks
-    from ddm_core.seeding import make_deterministic
     from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run, untracked
     from ddm_core.training import train
 
@@ -155,8 +177,7 @@ def _train(
     with training if tracked else untracked() as run_of_training:
         if kept and run_of_training.run_id:
             kept.write_note(run_of_training.run_id)
-        make_deterministic(params.seed, f"train/{name}", params.threads)
-        networks = build_networks(description)
+        networks, goal = _fresh_networks(description, params, name, photos.images)
         observations: list[Observation] = []
         logged = run_of_training.logged_steps("loss")
 
@@ -174,6 +195,8 @@ def _train(
             keys=photos.keys,
             checkpoints=kept,
             profile=profile,
+            ranks=ranks,
+            goal=goal,
         )
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _csv_text(observations, HISTORY_COLUMNS))
@@ -185,6 +208,24 @@ def _train(
         digest = _digest(model)
         run_of_training.set_tags({WEIGHTS_TAG: digest})
     return digest
+
+
+def _fresh_networks(
+    description: Description, params: LearnedParams, name: str, images: Tensor
+) -> tuple[nn.Module, Goal]:
+    from ddm_core.discrepancy import root_mean_square_error
+    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+    from ddm_core.obfuscators.photo_start import fit_receiver
+    from ddm_core.obfuscators.store import build_networks
+    from ddm_core.seeding import make_deterministic
+    from ddm_core.training import Goal
+
+    make_deterministic(params.seed, f"train/{name}", params.threads)
+    networks = build_networks(description)
+    if not isinstance(networks, PhotoDdmNetworks):
+        return networks, Goal()
+    fit_receiver(networks, images, params.seed)
+    return networks, Goal(root_mean_square_error, networks.parameter_groups())
 
 
 def _description(params: ObfuscatorParams, prepared: Path) -> Description:

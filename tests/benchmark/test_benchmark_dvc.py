@@ -65,7 +65,7 @@ def in_benchmark(project, *command, where="benchmark"):
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return subprocess.run(
-            command, cwd=project / where, capture_output=True, text=True, check=False, timeout=280
+            command, cwd=project / where, capture_output=True, text=True, check=False, timeout=600
         )
 
 
@@ -96,6 +96,7 @@ def test_a_stage_lists_the_code_that_decides_its_cell(stages, attacker):
         assert missing == [], name
 
 
+@pytest.mark.timeout(900)  # a process a stage, and slow where others work too
 def test_dvc_runs_every_cell_once_and_gets_the_table_of_ddm_benchmark(project, finished):
     first = in_benchmark(project, "dvc", "repro")
     assert first.returncode == 0, first.stderr

@@ -11,6 +11,7 @@ import pytest
 from small_benchmark import ATTACKERS, CELLS, OBFUSCATORS, measured, read_yaml, run, write_yaml
 
 import ddm_core.benchmark
+from ddm_core.benchmark.markdown import BEGIN, END
 from ddm_core.benchmark.results_file import read_results
 from ddm_core.cli import main
 from ddm_core.files import read_json
@@ -197,6 +198,23 @@ def test_a_further_seed_adds_its_cells(copied):
         if "seed1" in path and record["stage"] == "attack"
     ]
     assert set(tops) == {1}
+
+
+def test_the_table_may_do_without_cells_of_a_further_seed_and_goes_into_a_document(copied):
+    some = ["--obfuscators", "xor_cipher", "--attackers", "clean", "--seed-list", "1"]
+    assert run(copied, *some, "--no-mlflow", "--no-page").returncode == 0
+    whole = ["--seeds", "2", "--stage", "table", "--no-mlflow", "--no-page"]
+    missing = run(copied, *whole)
+    assert missing.returncode == 1
+    assert "no result of" in missing.stderr
+    document = copied / "results.md"
+    document.write_text(f"{BEGIN}\n{END}\n")
+    added_up = run(copied, *whole, "--partial", "--document", document)
+    assert added_up.returncode == 0, added_up.stderr
+    table = table_of(copied)
+    assert set(table[table.seed == 1].obfuscator) == {"xor_cipher"}
+    assert set(table[table.seed == 0].obfuscator) == set(OBFUSCATORS)
+    assert "1 to 2 seeds together" in document.read_text()
 
 
 def test_an_obfuscator_of_somebody_else_is_judged_without_a_change_to_our_code(copied):

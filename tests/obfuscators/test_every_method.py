@@ -52,7 +52,7 @@ def load(tmp_path):
 
 
 def test_the_table_holds_every_method_that_needs_nothing_but_settings():
-    assert set(METHODS) - set(SETTINGS) == {"ddm", "keyed_ddm", "k_same", "external"}
+    assert set(METHODS) - set(SETTINGS) == {"ddm", "keyed_ddm", "photo_ddm", "k_same", "external"}
 
 
 @pytest.mark.parametrize("method", SETTINGS)

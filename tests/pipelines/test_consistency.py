@@ -26,7 +26,6 @@ WITHOUT_INFLUENCE = {
     "ddm_core.params": "carries settings, which are deps themselves",
     "ddm_core.fetch_params": "carries settings, which are deps themselves",
     "ddm_core.obfuscator_params": "carries settings, which are deps themselves",
-    "ddm_core.ranges": "refuses settings, changes none",
     "ddm_core.serving.foreign": "calls models of others; params.yaml judges none",
     "ddm_core": "the version, which the downloader tells the servers it asks",
     "ddm_core.results": "names files and fields; the report fails on one it does not know",
@@ -53,10 +52,13 @@ WITHOUT_INFLUENCE_ON = {
         (stage, "ddm_core.discrepancy"): "training.py's loss; this stage takes other parts of training.py"
         for stage in ("recognise", "attack", "utility")
     },
+    **{
+        (stage, "ddm_core.data_parallel"): "shares out the work of `train` alone"
+        for stage in ("recognise", "attack", "utility")
+    },
     ("recognise", "ddm_core.keys"): "the photos are clean, nothing is encrypted",
     ("recognise", "ddm_core.obfuscators.protocol"): "the photos are clean, nothing is encrypted",
     ("utility", "ddm_core.confusion"): "reads the recogniser, trains none",
-    ("register", "ddm_core.obfuscators.store"): "packs the model's folder as it is",
 }
 
 

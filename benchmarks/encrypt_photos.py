@@ -1,0 +1,88 @@
+"""Tiled encryption and decryption of a large photo against the bare networks on the same tiles.
+
+    python -m benchmarks.encrypt_photos --model models/keyed_ddm [--megapixels 12]
+
+The reference runs the networks alone, on ready tensors of the size of a tile with its neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import torch
+
+from benchmarks.figures import load, print_table
+from ddm_core.photos import tiles
+from ddm_core.photos.model import load_model
+
+ROUNDS = 3
+Step = tuple[Callable[..., torch.Tensor], int, int, int]
+"""The networks' function, its reach, and the pixels of a cell before and after it."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--megapixels", type=float, default=12.0)
+    options = parser.parse_args()
+    networks = load_model(options.model).networks
+    side = round((options.megapixels * 1e6) ** 0.5) // networks.patch * networks.patch
+    random = numpy.random.default_rng(0)
+    photo = random.integers(0, 256, (side, side, networks.channels), dtype=numpy.uint8)
+    cells = side // networks.patch, side // networks.patch
+    stream = tiles.keystream_of(networks, os.urandom(32), os.urandom(12), cells)
+    hidden = tiles.hide(networks, photo, stream)
+    rows = []
+    print(f"load before: {load()}")
+    hiding: Step = (networks.hide, networks.hide_reach, networks.patch, networks.carrier)
+    revealing: Step = (networks.reveal, networks.reveal_reach, networks.carrier, networks.patch)
+    for name, whole, step, pixels in (
+        ("encrypt", lambda: tiles.hide(networks, photo, stream), hiding, photo),
+        ("decrypt", lambda: tiles.reveal(networks, hidden, stream), revealing, hidden[:, :, None]),
+    ):
+        taken, reference = medians(whole, lambda step=step, pixels=pixels: bare_tiles(step, pixels, stream))
+        speed = side * side / 1e6 / taken
+        rows.append((name, f"{speed:.2f} megapixels/s", f"{reference / taken:.2f} x", "at least 0.85 x"))
+    print_table(f"{side} x {side} pixels", rows)
+    print(f"load after: {load()}")
+
+
+def medians(whole: Callable[[], object], bare: Callable[[], float]) -> tuple[float, float]:
+    """Return the median CPU seconds of both, measured in turn."""
+    taken, reference = [], []
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        whole()
+        taken.append(time.process_time() - start)
+        reference.append(bare())
+    return statistics.median(taken), statistics.median(reference)
+
+
+@torch.no_grad()
+def bare_tiles(step: Step, pixels: tiles.Pixels, stream: tiles.Keystream) -> float:
+    """Return the seconds that the networks alone take on the tiles of a photo, neighbours included."""
+    network, reach, scale, drawn = step
+    quaternions, *cells = stream.grid
+    grid = cells[0], cells[1]
+    seconds = 0.0
+    for strip in tiles.strips(grid, max(1, tiles.TILE // drawn)):
+        for own in strip:
+            around = own.widened(reach, grid)
+            tensor = tiles.to_tensor(around.of(pixels, scale))
+            rows, columns = around.bottom - around.top, around.right - around.left
+            rotation = torch.randn(1, quaternions, 4, rows, columns)
+            start = time.process_time()
+            network(tensor, rotation)
+            seconds += time.process_time() - start
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Keyed DDM for photos: RGB of any size, an x_e that still decrypts after photo sites.
+
+The method is that of `keyed_ddm`, and so is the proof: encoder -> unit quaternions z, z' = k z, x_e = R(z').
+What differs is the code (`photo_code`): cells of 8x8 pixels that become 12x12 pixels of a grey x_e, nine
+robust quaternions a cell that survive halving, and others for the detail that it takes away. A rotation
+vector holds three numbers (z = exp(v)), which gives brightness the whole circle.
+
+Seeker and decoder do not bring what they read back to unit norm: a quaternion that the channel has destroyed
+arrives short, and the decoder goes without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ddm_core import quaternions
+from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resize, simulate_site
+from ddm_core.data_parallel import BatchPart, whole_batch
+from ddm_core.networks import BlendedCellNetwork, CellNetwork, crop_like, pad_to_multiple
+from ddm_core.obfuscator_params import PhotoDdmParams
+from ddm_core.obfuscators.photo_code import CARRIER, MOST_ANGLE, PATCH, ROBUST, photo_code
+
+if TYPE_CHECKING:
+    from ddm_core.training import ParameterGroup
+
+_DOUBTFUL = 0.1  # the fourth power of a length: shorter quaternions count for less than half
+
+
+class PhotoDdmNetworks(nn.Module):
+    """Encoder, renderer, seeker and decoder for RGB images [batch, 3, height, width] in [0, 1].
+
+    All are convolutions of a known reach, so that a large photo can be worked on in tiles that overlap by it.
+    """
+
+    channels = 3
+    patch, carrier = PATCH, CARRIER
+
+    def __init__(self, params: PhotoDdmParams) -> None:
+        super().__init__()
+        self.params = params
+        count = params.quaternions
+        self.encoder = CellNetwork(3 * PATCH**2, 3 * count, params.encoder_width, params.encoder_blocks)
+        self.renderer = CellNetwork(4 * count, CARRIER**2, params.renderer_width, params.renderer_blocks)
+        carrier, pixels = CARRIER**2, 3 * PATCH**2
+        self.seeker = BlendedCellNetwork(
+            carrier, carrier, 4 * count, params.seeker_width, params.seeker_blocks
+        )
+        self.decoder = BlendedCellNetwork(
+            3 * count, 7 * count, pixels, params.decoder_width, params.decoder_blocks
+        )
+        start = photo_code(count)
+        self.encoder.start_linear(*start.encode)
+        self.renderer.start_linear(*start.render)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Return the linear parts and the trunks, each with its learning rate."""
+        linear: list[nn.Parameter] = []
+        trunks: list[nn.Parameter] = []
+        for name, parameter in self.named_parameters():
+            (linear if ".linear." in name else trunks).append(parameter)
+        return [
+            {"params": linear, "lr": self.params.linear_learning_rate},
+            {"params": trunks, "lr": self.params.learning_rate},
+        ]
+
+    @property
+    def hide_reach(self) -> int:
+        """How many cells away a patch of the photo still changes x_e, given the same keystream."""
+        return self.params.encoder_blocks + 1 + self.params.renderer_blocks + 1
+
+    @property
+    def reveal_reach(self) -> int:
+        """How many cells away a cell of x_e still changes the restored photo."""
+        # The seeker's readings and their mean reach 2, the decoder's mean 1; the trunks add to that.
+        return self.params.seeker_blocks + 3 + self.params.decoder_blocks + 2
+
+    @staticmethod
+    def hidden_side(side: int) -> int:
+        """Return the side in pixels of the x_e of a photo with this side."""
+        return -(-side // PATCH) * CARRIER
+
+    def grid(self, images: Tensor) -> tuple[int, int, int]:
+        """Return the shape [n, rows, columns] of the quaternions that one of these images becomes."""
+        height, width = images.shape[-2:]
+        return self.params.quaternions, -(-height // PATCH), -(-width // PATCH)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the latent z: exactly unit quaternions [batch, n, 4, rows, columns]."""
+        whole = pad_to_multiple(images, PATCH)
+        rotations = self._group(self.encoder(F.pixel_unshuffle(whole, PATCH)), 3)
+        length = (rotations.square().sum(dim=2, keepdim=True) + 1e-12).sqrt()
+        # Bends long vectors alone: they approach MOST_ANGLE.
+        return quaternions.exponential(rotations / (1 + (length / MOST_ANGLE) ** 8) ** 0.125)
+
+    def render(self, rotated: Tensor) -> Tensor:
+        """Return x_e in neutral colours, rounded to 8 bits.
+
+        The rotated latent is the ONLY argument: no way around the key.
+        """
+        return self.draw(rotated).expand(-1, 3, -1, -1)
+
+    def seek(self, hidden: Tensor) -> Tensor:
+        """Return the estimate of z' [batch, n, 4, rows, columns], shorter where less certain; grey or RGB."""
+        cells = F.pixel_unshuffle(luma(hidden) - 0.5, CARRIER)
+        readings = self.seeker.read(cells)
+        return self._group(self.seeker(cells, readings, wholeness(self._group(readings[0], 4))), 4)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return x_r of an estimate of z, unbounded so that training sees the whole error."""
+        seen = read_rotations(latent)
+        restored = self.decoder(seen, self.decoder.read(seen), wholeness(latent))
+        return F.pixel_shuffle(restored.float(), PATCH)
+
+    def hide(self, images: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_e = R(k E(x)) for a keystream of unit quaternions [batch, n, 4, rows, columns]."""
+        return self.render(quaternions.multiply(rotation, self.encode(images)))
+
+    def reveal(self, hidden: Tensor, rotation: Tensor) -> Tensor:
+        """Return x_r = Dec(k* S(x_e))."""
+        return self.decode(quaternions.multiply(quaternions.conjugate(rotation), self.seek(hidden)))
+
+    def round_trip(
+        self, images: Tensor, generator: torch.Generator, part: BatchPart | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return (x_e, x_r) for one training batch: fresh rotations, and a random channel in between.
+
+        Both are cut to the photos' size. With `part` the images are that part of a batch; rotations and
+        channels are drawn for the whole.
+        """
+        part = part or whole_batch(len(images))
+        rotations = quaternions.random_unit((part.whole, *self.grid(images)), generator)
+        rotation = part.of(rotations).to(images.device)
+        hidden = self.draw(quaternions.multiply(rotation, self.encode(images)))
+        # In bf16 the channel's matrix products would be grey levels off.
+        with torch.autocast(images.device.type, enabled=False):
+            site, others = part.split(round(self.params.site_share * part.whole))
+            own = site.last - site.first
+            received = torch.cat(
+                [
+                    _site(hidden[:own], self.params, generator, site),
+                    _random_channel(hidden[own:], self.params, generator, others),
+                ]
+            )
+        shown = crop_like(hidden, images).expand(-1, 3, -1, -1)
+        return shown, crop_like(self.reveal(received, rotation), images)
+
+    def draw(self, rotated: Tensor) -> Tensor:
+        """Return x_e as `render` does, in one channel."""
+        return round_to_8_bits(F.pixel_shuffle(self.renderer(rotated.flatten(1, 2)).float(), CARRIER))
+
+    def _group(self, grid: Tensor, members: int) -> Tensor:
+        # Quaternion arithmetic stays in fp32: in bf16 a unit norm is off by up to 0.4 %.
+        batch, _, height, width = grid.shape
+        return grid.float().view(batch, self.params.quaternions, members, height, width)
+
+
+def read_rotations(latent: Tensor) -> Tensor:
+    """Return what the decoder sees of quaternions [batch, n, 4, h, w]: [batch, 7 n, h, w].
+
+    First the rotation vectors, weakened where the quaternion is short, then the quaternions themselves.
+    """
+    power = latent.square().sum(dim=2, keepdim=True).square()
+    trusted = quaternions.logarithm(latent) * (power / (power + _DOUBTFUL))
+    return torch.cat([trusted.flatten(1, 2), latent.flatten(1, 2)], dim=1)
+
+
+def wholeness(latent: Tensor) -> Tensor:
+    """Return, cell by cell [batch, 1, h, w], 1 where the detail quaternions have arrived and 0 where not.
+
+    They are drawn as unit quaternions whatever the photo is: what is shorter was lost on the way. Rotations
+    keep the length, so that it can be read before and after them.
+    """
+    power = latent[:, ROBUST:].square().sum(dim=2).mean(dim=1, keepdim=True)
+    nearby = F.avg_pool2d(power, 3, stride=1, padding=1, count_include_pad=False)
+    return torch.sigmoid(16.0 * (nearby - 0.4))
+
+
+def _site(hidden: Tensor, params: PhotoDdmParams, generator: torch.Generator, part: BatchPart) -> Tensor:
+    if not part.whole:
+        return hidden
+    quality = _quality(params, generator)
+    return simulate_site(hidden, quality) if len(hidden) else hidden
+
+
+def _random_channel(
+    hidden: Tensor, params: PhotoDdmParams, generator: torch.Generator, part: BatchPart
+) -> Tensor:
+    draw, which = torch.rand(2, generator=generator).tolist()
+    if draw < params.jpeg_probability:
+        quality = _quality(params, generator)
+        return simulate_jpeg(hidden, quality) if len(hidden) else hidden
+    if draw < params.jpeg_probability + params.resize_probability:
+        return simulate_resize(hidden, 0.5 + 0.5 * which) if len(hidden) else hidden
+    noise = part.of(torch.randn(part.whole, *hidden.shape[1:], generator=generator))
+    return round_to_8_bits(hidden + params.noise_deviation * noise.to(hidden.device))
+
+
+def _quality(params: PhotoDdmParams, generator: torch.Generator) -> int:
+    span = params.jpeg_quality_max - params.jpeg_quality_min + 1
+    return params.jpeg_quality_min + int(torch.randint(span, (1,), generator=generator))

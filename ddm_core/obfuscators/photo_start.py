@@ -1,0 +1,80 @@
+"""The receiver's start in the photo model: the best linear readers of what real channels leave of x_e.
+
+Encoder and renderer start as a fixed code. What the seeker has to read then depends on the channels alone,
+what the decoder has to restore on photos; both are least squares problems, solved before the first step. Each
+network has two readers, one for a whole x_e and one for an x_e that was halved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddm_core import quaternions
+from ddm_core.channel import simulate_jpeg, simulate_resize, simulate_site
+from ddm_core.obfuscators.photo_code import CARRIER, PATCH
+from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks, read_rotations
+from ddm_core.seeding import torch_generator
+
+PHOTOS = 64  # with 256 cells each there are ten times more equations than unknowns
+_RIDGE = 1e-5  # of the carrier's pixels, variance about 0.04
+_RIDGE_OF_ROTATIONS = 1e-4
+
+_STATES: tuple[tuple[Callable[[Tensor], Tensor], ...], ...] = (
+    (lambda hidden: hidden, lambda hidden: simulate_jpeg(hidden, 75)),
+    (lambda hidden: simulate_resize(hidden, 0.5), lambda hidden: simulate_site(hidden, 75)),
+)
+
+
+@torch.no_grad()
+def fit_receiver(networks: PhotoDdmNetworks, images: Tensor, seed: int) -> None:
+    """Set the linear readers of seeker and decoder, from uint8 photos [n, 3, height, width]."""
+    draws = torch_generator(seed, "train/photo start")
+    chosen = torch.randperm(len(images), generator=draws)[:PHOTOS]
+    photos = images[chosen].float() / 255.0
+    rotation = quaternions.random_unit((len(photos), *networks.grid(photos)), draws)
+    rotated = quaternions.multiply(rotation, networks.encode(photos))
+    hidden = networks.draw(rotated)
+    received = [[channel(hidden) for channel in state] for state in _STATES]
+
+    target = rotated.flatten(1, 2)
+    networks.seeker.start_linear(
+        *_readers(
+            (((F.pixel_unshuffle(x, CARRIER) - 0.5, target) for x in state) for state in received), _RIDGE
+        )
+    )
+    back = quaternions.conjugate(rotation)
+    inputs = networks.decoder.linear_inputs
+
+    def rotations(seen: Tensor) -> Tensor:
+        return read_rotations(quaternions.multiply(back, networks.seek(seen)))[:, :inputs]
+
+    pixels = F.pixel_unshuffle(photos, PATCH)
+    networks.decoder.start_linear(
+        *_readers((((rotations(x), pixels) for x in state) for state in received), _RIDGE_OF_ROTATIONS)
+    )
+
+
+def _readers(states: Iterable[Iterable[tuple[Tensor, Tensor]]], ridge: float) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the 3x3 convolutions that read the states, one after the other."""
+    solved = [_least_squares(state, ridge) for state in states]
+    return torch.cat([weight for weight, _ in solved]), torch.cat([bias for _, bias in solved])
+
+
+def _least_squares(pairs: Iterable[tuple[Tensor, Tensor]], ridge: float) -> tuple[Tensor, Tensor]:
+    """Return the 3x3 convolution that best maps grids [b, c, h, w] to grids [b, o, h, w], and its bias."""
+    gram = product = torch.zeros(())
+    count = 0
+    for grid, target in pairs:
+        inputs, outputs = grid.shape[1], target.shape[1]
+        windows = F.unfold(grid, 3, padding=1).transpose(1, 2).reshape(-1, 9 * inputs)
+        windows = F.pad(windows, (0, 1), value=1.0)
+        gram = gram + windows.T @ windows
+        product = product + windows.T @ target.flatten(2).transpose(1, 2).reshape(-1, outputs)
+        count += len(windows)
+    eye = torch.eye(len(gram), dtype=torch.float64)
+    solution = torch.linalg.solve(gram.double() / count + ridge * eye, product.double() / count).float()
+    return solution[:-1].T.reshape(outputs, inputs, 3, 3), solution[-1]

@@ -1,0 +1,49 @@
+"""Any photos become crops of one size, at several scales, named after the photo they come from."""
+
+import numpy
+import pytest
+from PIL import Image
+
+from ddm_core.data.photo_crops import CROP, read
+from ddm_core.data.raw import RawPhoto, Rejected
+from ddm_core.errors import DdmError
+from ddm_core.params import FetchParams
+from ddm_core.stages import fetch
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One detailed photo of 300x200 pixels, one drawing of two colours, and one file that is no photo."""
+    place = tmp_path / "photos"
+    place.mkdir()
+    draws = numpy.random.default_rng(0)
+    Image.fromarray(draws.integers(0, 256, (200, 300, 3), dtype=numpy.uint8)).save(place / "sea.png")
+    Image.fromarray(255 * numpy.eye(200, dtype=numpy.uint8)).save(place / "line.png")
+    (place / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    return place
+
+
+def test_a_photo_is_covered_from_edge_to_edge_at_every_scale_it_is_large_enough_for(folder):
+    crops = {photo.relative for photo in read(folder) if isinstance(photo, RawPhoto)}
+    whole = {f"sea/100_{row:02}_{column:02}.png" for row in range(2) for column in range(3)}
+    assert crops == whole | {f"sea/070_00_{column:02}.png" for column in range(2)}
+
+
+def test_drawings_give_no_crop_and_broken_files_are_named(folder):
+    found = list(read(folder))
+    assert not any(isinstance(photo, RawPhoto) and photo.relative.startswith("line") for photo in found)
+    assert [photo.relative for photo in found if isinstance(photo, Rejected)] == ["torn.jpg"]
+
+
+def test_fetch_lays_square_crops_that_are_the_same_every_time(folder, tmp_path):
+    params = FetchParams("photo_crops", uri=str(folder))
+    first, again = (fetch.run(params, raw=tmp_path / name) for name in ("first", "again"))
+    assert (first.photos, first.identities, first.rejected) == (8, 1, 1)
+    assert first.digest == again.digest
+    sizes = {Image.open(path).size for path in (tmp_path / "first/sea").iterdir()}
+    assert sizes == {(CROP, CROP)}
+
+
+def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path):
+    with pytest.raises(DdmError, match="no such folder"):
+        list(read(tmp_path / "nowhere"))

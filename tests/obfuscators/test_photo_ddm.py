@@ -1,0 +1,181 @@
+"""The photo model: the proof's conditions hold, and its start already decrypts after a photo site."""
+
+import inspect
+
+import pytest
+import torch
+
+from ddm_core import quaternions
+from ddm_core.channel import resize_matrix, simulate_site
+from ddm_core.discrepancy import root_mean_square_error
+from ddm_core.errors import DdmError
+from ddm_core.exact_channels import EXACT_CHANNELS
+from ddm_core.keys import nonce_stream
+from ddm_core.metrics import psnr_db
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.obfuscators.photo_code import CARRIER, PATCH, ROBUST, carrier_patterns
+from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks, wholeness
+from ddm_core.obfuscators.photo_start import fit_receiver
+from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
+from ddm_core.seeding import make_deterministic, torch_generator
+from ddm_core.training import Goal, train
+
+KEY, OTHER_KEY = bytes(32), bytes([1]) * 32
+
+
+def scenes(count, height=64, width=64):
+    """Smooth colour pictures, bytes: low-pass noise."""
+    draws = torch_generator(0, f"tests/photo ddm/{height}x{width}")
+    coarse = torch.rand(count, 3, height // 16 + 1, width // 16 + 1, generator=draws)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
+    return (smooth.clamp(0, 1) * 255).round().byte()
+
+
+def nonces(name, count):
+    return list(nonce_stream(0, f"tests/photo ddm/{name}", count))
+
+
+@pytest.fixture(scope="module")
+def networks(photo_ddm_params):
+    make_deterministic(0, "tests/photo ddm", threads=1)
+    networks = PhotoDdmNetworks(photo_ddm_params)
+    fit_receiver(networks, scenes(8), seed=0)
+    return networks.eval().requires_grad_(False)
+
+
+def test_nothing_but_the_rotated_quaternions_reaches_the_renderer():
+    assert list(inspect.signature(PhotoDdmNetworks.render).parameters) == ["self", "rotated"]
+
+
+@pytest.mark.parametrize("picture", [0.0, 1.0, 1e4], ids=["black", "white", "absurd"])
+def test_every_photo_becomes_quaternions_of_unit_norm(networks, picture):
+    latent = networks.encode(torch.full((1, 3, 16, 24), picture))
+    assert latent.shape == (1, networks.params.quaternions, 4, 2, 3)
+    torch.testing.assert_close(latent.norm(dim=2), torch.ones_like(latent[:, :, 0]), rtol=0, atol=1e-6)
+
+
+def test_under_reused_quaternions_photos_differ_and_under_fresh_ones_they_look_alike(networks):
+    """Means and deviations of x_e over many keys are those of any other photo; the same key gives it away."""
+    black, white = torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)
+    draws = torch_generator(0, "tests/photo ddm/keys")
+    shape = (200, *networks.grid(black))
+    keys = [quaternions.random_unit(shape, draws) for _ in range(2)]
+    fresh = [networks.hide(x, key).mean(dim=(1, 2, 3)) for x, key in zip((black, white), keys, strict=True)]
+    spread = torch.cat(fresh).std() / (shape[0] / 2) ** 0.5
+    assert (fresh[0].mean() - fresh[1].mean()).abs() < 4 * spread
+    one = quaternions.random_unit((1, *networks.grid(black)), draws)
+    assert not networks.hide(black, one).equal(networks.hide(white, one))
+
+
+def test_the_rotation_vector_comes_back_from_its_quaternion():
+    vectors = torch.randn(2, 3, 3, 4, 5, generator=torch_generator(0, "tests/rotations"))
+    vectors = vectors / vectors.norm(dim=2, keepdim=True) * torch.linspace(0, 3, 5)
+    back = quaternions.logarithm(quaternions.exponential(vectors) * 0.3)
+    torch.testing.assert_close(back, vectors, rtol=1e-4, atol=1e-4)
+
+
+def test_a_quaternion_that_never_arrived_has_a_finite_gradient():
+    lost = torch.zeros(1, 1, 4, 1, 1, requires_grad=True)
+    quaternions.logarithm(lost).sum().backward()
+    assert lost.grad.isfinite().all()
+
+
+def test_halving_keeps_the_robust_band_and_takes_the_detail_band():
+    patterns = carrier_patterns(4 * ROBUST + 40)
+    halve = resize_matrix(3 * CARRIER, 3 * CARRIER // 2)
+    left = (halve @ patterns @ halve.T).flatten(1).norm(dim=1) / patterns.flatten(1).norm(dim=1)
+    assert left[: 4 * ROBUST].min() > 0.2
+    assert left[4 * ROBUST :].max() < 0.05
+
+
+@pytest.mark.parametrize(("channel", "least"), [("png", 30), ("jpeg75", 28), ("photo_site", 24)])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (61, 90)])
+def test_the_start_decrypts_unseen_photos_after_each_channel_and_a_wrong_key_does_not(
+    networks, channel, least, height, width
+):
+    photos = scenes(2, height, width).float() / 255
+    photos = photos[..., : height - height % PATCH, : width - width % PATCH]
+    sender = KeyedDdm(networks, KEY)
+    own = nonces(f"{channel}/{height}", 2)
+    received = EXACT_CHANNELS[channel](sender.encrypt(photos, own))
+    assert psnr_db(sender.decrypt(received, own), photos).mean() > least
+    assert psnr_db(sender.with_key(OTHER_KEY).decrypt(received, own), photos).mean() < 15
+
+
+def test_x_e_is_grey_of_eight_bits_one_and_a_half_times_as_large_and_grey_copies_decrypt_alike(networks):
+    photos = scenes(1).float() / 255
+    sender, own = KeyedDdm(networks, KEY), nonces("grey", 1)
+    hidden = sender.encrypt(photos, own)
+    assert hidden.shape == (1, 3, 96, 96)
+    assert hidden[:, :1].expand(-1, 3, -1, -1).equal(hidden)
+    torch.testing.assert_close((hidden * 255).round() / 255, hidden, rtol=0, atol=1e-7)
+    from_grey, from_colour = sender.decrypt(hidden[:, :1], own), sender.decrypt(hidden, own)
+    torch.testing.assert_close(from_grey, from_colour, rtol=0, atol=1e-3)
+
+
+def test_a_hidden_photo_that_was_cut_is_refused(networks):
+    with pytest.raises(DdmError, match="multiples of 12"):
+        KeyedDdm(networks, KEY).decrypt(torch.zeros(1, 3, 96, 90), nonces("cut", 1))
+
+
+def test_a_photo_whose_sides_are_no_multiples_comes_back_in_its_size_by_a_model_made_for_it(networks):
+    sender, own = KeyedDdm(networks, KEY, image_size=50), nonces("odd", 1)
+    photos = scenes(1)[..., :50, :50].float() / 255
+    restored = sender.decrypt(sender.encrypt(photos, own), own)
+    assert restored.shape == photos.shape
+    assert psnr_db(restored, photos).mean() > 28
+
+
+def test_a_receiver_tells_a_halved_picture_from_a_whole_one(networks):
+    photos = scenes(1).float() / 255
+    rotation = quaternions.random_unit((1, *networks.grid(photos)), torch_generator(0, "tests/whole"))
+    hidden = networks.hide(photos, rotation)
+    assert wholeness(networks.seek(hidden)).min() > 0.9
+    assert wholeness(networks.seek(simulate_site(hidden, 75))).max() < 0.1
+
+
+def test_no_pixel_changes_anything_further_away_than_the_stated_reach(networks):
+    draws = torch_generator(0, "tests/reach")
+    side = 2 * max(networks.hide_reach, networks.reveal_reach) + 3
+    photos = torch.rand(1, 3, side * PATCH, side * PATCH, generator=draws)
+    rotation = quaternions.random_unit((1, *networks.grid(photos)), draws)
+    hidden = networks.hide(photos, rotation)
+    middle = side // 2
+
+    def reached(change, cell):
+        cells = torch.nn.functional.max_pool2d(change.abs().amax(dim=1, keepdim=True), cell)[0, 0] > 1e-6
+        return int(max((place - middle).abs().max() for place in cells.nonzero()))
+
+    for reveal, images, cell in ((False, photos, PATCH), (True, hidden, CARRIER)):
+        changed = images.clone()
+        changed[..., middle * cell : (middle + 1) * cell, middle * cell : (middle + 1) * cell] = 0.3
+        run = networks.reveal if reveal else networks.hide
+        difference = run(changed, rotation) - run(images, rotation)
+        reach = networks.reveal_reach if reveal else networks.hide_reach
+        assert 1 <= reached(difference, PATCH if reveal else CARRIER) <= reach
+
+
+def test_the_model_trains_from_its_start_and_comes_back_from_its_folder(photo_ddm_params, tmp_path):
+    photos = scenes(8)
+    make_deterministic(0, "tests/photo ddm/train", threads=1)
+    networks = PhotoDdmNetworks(photo_ddm_params)
+    fit_receiver(networks, photos, seed=0)
+    before = [parameter.detach().clone() for parameter in networks.parameters()]
+    history = []
+    goal = Goal(root_mean_square_error, networks.parameter_groups())
+    train(networks, photos, photo_ddm_params, "photo", history.append, goal=goal)
+    assert history[-1].psnr_db > 20
+    moved = [not old.equal(new) for old, new in zip(before, networks.parameters(), strict=True)]
+    assert sum(moved) > 0.7 * len(moved)
+
+    save_obfuscator(tmp_path, Description(photo_ddm_params, 3, 64), networks)
+    loaded = load_obfuscator(tmp_path, master_key=KEY)
+    same, own = KeyedDdm(networks, KEY, 64), nonces("folder", 8)
+    images = photos.float() / 255
+    assert loaded.encrypt(images, own).equal(same.encrypt(images, own))
+
+
+def test_the_method_is_for_colour(photo_ddm_params, tmp_path):
+    save_obfuscator(tmp_path, Description(photo_ddm_params, 1, 64))
+    with pytest.raises(DdmError, match="RGB"):
+        load_obfuscator(tmp_path, master_key=KEY)

@@ -1,0 +1,92 @@
+"""Tiles give the very pixels of one pass over the whole photo, and share no keystream."""
+
+import os
+import sys
+
+import numpy
+import pytest
+import torch
+from photo_files import scene
+from PIL import Image
+
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.photos import tiles
+from ddm_core.photos.tiles import Keystream, hide, reveal
+
+KEY, NONCE = bytes(range(32)), bytes(range(12))
+
+
+def stream(model, photo):
+    grid = model.networks.params.quaternions, photo.shape[0] // 4, photo.shape[1] // 4
+    return Keystream(KEY, NONCE, grid)
+
+
+def photo_of(name, width, height):
+    return scene(width, height, name == "colour").reshape(height, width, -1)
+
+
+@pytest.mark.parametrize("name", ["grey", "colour"])
+@pytest.mark.parametrize("size", [(64, 64), (100, 36), (4, 4), (52, 132)], ids=str)
+def test_tiles_are_seamless(models, monkeypatch, name, size):
+    model, photo = models[name], photo_of(name, *size)
+    whole = hide(model.networks, photo, stream(model, photo))
+    whole_back = reveal(model.networks, whole, stream(model, photo))
+    monkeypatch.setattr(tiles, "TILE", 20)
+    tiled = hide(model.networks, photo, stream(model, photo))
+    tiled_back = reveal(model.networks, whole, stream(model, photo))
+    # floating-point sums run in another order: a value on the brink may round to the next grey level
+    for one, other in ((whole, tiled), (whole_back, tiled_back)):
+        difference = numpy.abs(one.astype(int) - other)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["grey", "colour"])
+def test_a_photo_gets_the_pixels_that_the_measured_obfuscator_gives(models, name):
+    model, photo = models[name], photo_of(name, 64, 48)
+    images = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+    expected = KeyedDdm(model.networks, KEY).encrypt(images, [NONCE])[0, 0]
+    hidden = hide(model.networks, photo, stream(model, photo))
+    assert numpy.abs(hidden / 255 - expected.numpy()).max() < 0.5 / 255 + 1e-6
+
+
+def test_a_neighbourhood_is_as_wide_as_the_networks_see(models):
+    """One changed pixel of the photo reaches as far as the radii say, and no further."""
+    model, photo = models["grey"], photo_of("grey", 128, 128)
+    changed = photo.copy()
+    changed[64, 64] ^= 255
+    before, after = (hide(model.networks, each, stream(model, each)) for each in (photo, changed))
+    rows, columns = numpy.nonzero(before != after)
+    reach = model.networks.hide_reach
+    assert abs(rows // 4 - 16).max() <= reach
+    assert abs(columns // 4 - 16).max() <= reach
+    assert abs(rows // 4 - 16).max() > 2
+
+
+def test_a_part_of_the_photo_uses_its_own_part_of_the_keystream(models):
+    model, photo = models["grey"], photo_of("grey", 64, 64)
+    whole = stream(model, photo)
+    assert whole.at(3, 5).rows(range(2)).equal(whole.rows(range(3, 5))[..., 5:])
+    here, there = (
+        hide(model.networks, photo[:16, :16], whole.at(row, column)) for row, column in ((0, 0), (0, 4))
+    )
+    assert (here != there).mean() > 0.9
+
+
+def test_a_keystream_does_not_show_its_key():
+    assert KEY.hex() not in repr(Keystream(KEY, NONCE, (1, 1, 1)))
+    assert "key=" not in repr(Keystream(KEY, NONCE, (1, 1, 1)))
+
+
+@pytest.mark.timeout(280)
+def test_twelve_megapixels_take_less_than_a_gigabyte_and_a_half(model_folders, key_file, tmp_path):
+    """The whole command in a process of its own; its peak memory is what the system says."""
+    Image.fromarray(numpy.tile(scene(1000, 750), (4, 4, 1))).save(tmp_path / "large.jpg")
+    for verb, photo in (("encrypt", tmp_path / "large.jpg"), ("decrypt", tmp_path / "encrypted/large.png")):
+        run = [sys.executable, "-m", "ddm_core.cli", verb, str(photo), "-o", str(tmp_path / f"{verb}ed"),
+            "--key", str(key_file), "--model", str(model_folders["colour"])]  # fmt: skip
+        process = os.posix_spawn(sys.executable, run, os.environ)
+        _, status, usage = os.wait4(process, 0)
+        assert status == 0
+        assert usage.ru_maxrss < 1.5e6  # KiB
+    assert Image.open(tmp_path / "decrypted/large.png").size == (4000, 3000)

@@ -1,0 +1,124 @@
+"""Small models as the register stage packs them, pictures for them, and a program that uses one."""
+
+import base64
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy
+import pandas
+import torch
+from PIL import Image
+
+from ddm_core.checkpoints import weights_digest
+from ddm_core.gate import judge
+from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
+from ddm_core.params import load
+from ddm_core.serving.candidate import Candidate
+
+PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+SIZE = 32
+ENCRYPT, DECRYPT = {"operation": "encrypt"}, {"operation": "decrypt"}
+JPEG = {"image_format": "jpeg"}
+ODD_SIZE = 30  # no multiple of the grid
+CELL = {"top1": 0.03, "ci95": [0.02, 0.05], "n": 1280}
+UTILITY = {"psnr_db": 33.0, "ssim": 0.95, "recognition_top1": 0.99, "ci95": [0.97, 1.0], "n": 320}
+EVIDENCE = {
+    "method": "keyed_ddm",
+    "decrypts": True,
+    "attacks": dict.fromkeys(PARAMS.register.gate.attackers, CELL),
+    "worst_case": {"attacker": "retrained", "top1": 0.03, "ci95": [0.02, 0.05]},
+    "utility": dict.fromkeys(("png", "jpeg75", "resize50"), UTILITY),
+}
+
+
+def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
+    torch.manual_seed(0)
+    params = dataclasses.replace(PARAMS.train[method], width=8)
+    description = Description(params, channels, size)
+    folder.mkdir(parents=True)
+    save_obfuscator(folder, description, build_networks(description))
+    return Candidate(
+        name=method,
+        obfuscator=method,
+        folder=folder,
+        weights_digest=weights_digest(folder),
+        evidence=evidence,
+        verdict=judge(evidence, PARAMS.register.gate),
+        chance=0.025,
+        dataset_digest="ab" * 32,
+        commit="c0ffee",
+    )
+
+
+def loaded(folder, key_file):
+    return mlflow.pyfunc.load_model(str(folder), model_config={"key_file": str(key_file)})
+
+
+def encoded(image, kind="PNG"):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def picture(size=SIZE):
+    return Image.linear_gradient("L").resize((size, size))
+
+
+def table(*contents):
+    return pandas.DataFrame({"image": list(contents)})
+
+
+def pixels(content):
+    return numpy.asarray(Image.open(io.BytesIO(content))).astype(float)
+
+
+def likeness(content, original):
+    """Correlation of an encoded picture with the original: the weights are untrained, so not a PSNR."""
+    found = Image.open(io.BytesIO(content)).convert(original.mode)  # WebP keeps grey as RGB
+    return numpy.corrcoef(numpy.asarray(found).ravel(), numpy.asarray(original).ravel())[0, 1]
+
+
+_PROGRAM = """
+import io, json, sys
+import mlflow, pandas
+from pathlib import Path
+
+right, wrong = (
+    mlflow.pyfunc.load_model("models:/keyed_ddm@champion", model_config={"key_file": key_file})
+    for key_file in sys.argv[1:]
+)
+photos = pandas.DataFrame({"image": [Path("face.png").read_bytes()]})
+hidden = right.predict(photos, params={"operation": "encrypt"})
+restored = right.predict(hidden, params={"operation": "decrypt"})
+Path("restored.png").write_bytes(restored["image"][0])
+try:
+    wrong.predict(hidden, params={"operation": "decrypt"})
+except Exception as error:
+    print(json.dumps({"error": str(error), "code": sys.modules["ddm_core"].__file__}))
+"""
+
+
+def use_champion_in_a_fresh_process(folder, address, keys):
+    """Run a program in `folder` that hides face.png with the first key file of `keys`, restores it as
+    restored.png, and tries the second; returns the finished process."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "DDM_KEY_FILE")
+    }
+    environment["MLFLOW_TRACKING_URI"] = address
+    return subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *keys],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def forms(key):
+    """A key as it could appear in a file: raw, as hexadecimal, as base64."""
+    return [
+        form.rstrip(b"=")
+        for form in (key, key.hex().encode(), base64.b64encode(key), base64.urlsafe_b64encode(key))
+    ]
