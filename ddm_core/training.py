@@ -128,7 +128,7 @@ def scale_gradient(values: Tensor, factor: float) -> Tensor:
     return values * factor + (values * (1.0 - factor)).detach()
 
 
-def train(
+def train(  # noqa: PLR0915 - the loop reads from top to bottom
     networks: nn.Module,
     images: Tensor,
     params: OptimisationParams,
