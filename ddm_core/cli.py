@@ -25,6 +25,7 @@ from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.key_cli import add_verbs as add_key_verbs
 from ddm_core.params import ObfuscatorParams, Params, load
 from ddm_core.photos_cli import add_verbs as add_photo_verbs
+from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from pipelines.cli import add_verbs as add_pipeline_verbs
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_key_verbs(verbs)
     add_photo_verbs(verbs)
     add_data_verbs(verbs)
+    add_plan_verbs(verbs)
     add_benchmark_verbs(verbs)
     add_registry_verbs(verbs)
     add_pipeline_verbs(verbs)
@@ -113,6 +115,13 @@ def _add_model_stages(verbs: Verbs) -> None:
         help=f"steps, such as 500, or minutes, such as 5min ({DEFAULT_INTERVAL})",
     )
     train.add_argument("--no-resume", action="store_true", help="start anew; earlier checkpoints are removed")
+    train.add_argument(
+        "--profile",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="write a torch profiler trace of five steps to PATH/trace.json (the training's history folder)",
+    )
 
     recognise = _stage(verbs, "recognise", _recognise, "train the recogniser on clean photos")
     _path(recognise, "--prepared", "data/prepared", "folder of prepared photos")
@@ -210,6 +219,7 @@ def _train(options: argparse.Namespace) -> None:
 
     name = options.obfuscator
     every, resume = parse_interval(options.checkpoint_every), not options.no_resume
+    history = options.histories / name
     with joined_ranks() as ranks:
         params = _obfuscator(load(options.params), name)
         if not ranks.leads:
@@ -220,8 +230,9 @@ def _train(options: argparse.Namespace) -> None:
             name=name,
             prepared=options.prepared,
             model=options.models / name,
-            history=options.histories / name,
+            history=history,
             checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
+            profile=None if options.profile is None else Path(options.profile or history),
             ranks=ranks,
         )
     print(console.trained(result, options.models / name))

@@ -178,7 +178,8 @@ def track_run(
     `resume` is the id of an earlier run of the same work that is taken up again if MLflow still has it.
 
     `params` may be nested (`{"gate": {"min_psnr_db": 32}}` is logged as `gate.min_psnr_db`). The git commit
-    becomes a tag and the data set an input of the run.
+    becomes a tag and the data set an input of the run. MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=true, MLflow's
+    own setting, adds CPU, memory, disk, network and, with `nvidia-ml-py`, GPU every ten seconds.
 
     Raises:
         DdmError: MLflow cannot be reached or refuses; credentials in its address are masked.
@@ -197,7 +198,8 @@ def track_run(
             _log_params(client, run_id, params)
             if dataset:
                 _log_dataset(client, run_id, dataset)
-        yield run
+        with _system_metrics(run_id, resumed):
+            yield run
         run.flush()
     except BaseException as error:
         # The first error is the one to tell, even where MLflow itself is what broke.
@@ -297,6 +299,23 @@ def _environment(**values: str) -> Iterator[None]:
         for name, value in before.items():
             os.environ.pop(name)
             os.environ.update({name: value} if value is not None else {})
+
+
+@contextmanager
+def _system_metrics(run_id: str, resumed: bool) -> Iterator[None]:
+    from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    if not MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():  # type: ignore[no-untyped-call]
+        yield
+        return
+    with explained():
+        monitor = SystemMetricsMonitor(run_id, resume_logging=resumed)  # type: ignore[no-untyped-call]
+        monitor.start()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        monitor.finish()  # type: ignore[no-untyped-call]
 
 
 def _take_up(client: MlflowClient, run_id: str) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypedDict
 
 import torch
@@ -25,7 +26,9 @@ from ddm_core.loss_watch import LossWatch
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
 from ddm_core.obfuscator_params import OptimisationParams
+from ddm_core.profiling import profiled
 from ddm_core.seeding import torch_generator
+from ddm_core.step_clock import StepClock, StepCost
 from ddm_core.termination import EXIT_STATUS, sigterm_noted
 from ddm_core.training_checkpoints import NO_CHECKPOINT, Checkpoint, Checkpoints, shared
 from ddm_core.training_state import TrainingState, restore, take_snapshot
@@ -75,8 +78,11 @@ class RoundTrip(Protocol):
 
 
 @dataclass(frozen=True)
-class Observation:
-    """One line of the history; losses of that step's batch, PSNR in decibels."""
+class Observation(StepCost):
+    """One line of the history; losses and gradient norm (before clipping) of that step, PSNR in decibels.
+
+    What steps cost is a mean since the line before, speed since this process began.
+    """
 
     step: int
     loss: float
@@ -85,6 +91,7 @@ class Observation:
     jsd_lower_bound: float
     psnr_db: float
     learning_rate: float
+    gradient_norm: float
     images_per_second: float
 
 
@@ -121,7 +128,7 @@ def scale_gradient(values: Tensor, factor: float) -> Tensor:
     return values * factor + (values * (1.0 - factor)).detach()
 
 
-def train(
+def train(  # noqa: PLR0915 - the loop reads from top to bottom
     networks: nn.Module,
     images: Tensor,
     params: OptimisationParams,
@@ -130,6 +137,7 @@ def train(
     *,
     keys: Sequence[str] = (),
     checkpoints: Checkpoints | None = None,
+    profile: Path | None = None,
     ranks: Ranks = ALONE,
     goal: Goal = PAPER,
 ) -> None:
@@ -140,7 +148,8 @@ def train(
 
     With `checkpoints` the training goes on after the latest one, and `observe` gets the history until there
     first; SIGTERM saves a checkpoint and ends the process with `termination.EXIT_STATUS`. `keys` name the
-    photos in messages. Processes in touch with each other (`ranks`) train as one, on parts of the same
+    photos in messages. The folder `profile` gets a trace of a few steps.
+    Processes in touch with each other (`ranks`) train as one, on parts of the same
     batches; each gets the weights, the history and SIGTERM, only rank 0 has checkpoints.
 
     Raises:
@@ -159,15 +168,21 @@ def train(
             observe(Observation(**line))
         done = earlier.step
     watch = LossWatch(name, keys, checkpoints.standing if checkpoints else lambda: NO_CHECKPOINT)
-    started = time.perf_counter()
+    clock, started = StepClock(where), time.perf_counter()
     noting = sigterm_noted() if checkpoints or ranks.world_size > 1 else nullcontext(lambda: False)
 
-    with noting as told_to_end, ranks.told_by_leader():
+    with (
+        noting as told_to_end,
+        ranks.told_by_leader(),
+        profiled(profile, params.steps - done) as step_is_done,
+    ):
         for step in _progress(name, done, params.steps, shown=ranks.leads):
             # every step: augmented photos, this process's part of the batch
+            clock.begin()
             chosen = torch.randint(0, len(photos), (params.batch_size,), generator=state.draws)
             batch = augment(photos[part.of(chosen)].float() / 255.0, state.draws, part)
             batch = batch.contiguous(memory_format=torch.channels_last)
+            clock.lap("data")
 
             # every step: hide, pass on, restore, and let the discriminator judge
             with torch.autocast(where, torch.bfloat16, enabled=params.precision == "bf16"):
@@ -181,13 +196,16 @@ def train(
             # every step: all networks minimise the same loss together, as long as it is a number
             state.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            clock.lap("forward_backward")
             reconstruction, discrepancy = reconstruction.detach(), discrepancy.detach()
             ranks.mean([reconstruction, discrepancy, *state.gradients()], part)
             norm = nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
             watch.look(step, chosen, reconstruction + discrepancy + norm)
             state.optimiser.step()
             state.schedule.step()
+            clock.lap("optimiser")
             state.smooth(reconstruction, step)
+            step_is_done()
             ending = ranks.any(told_to_end())
 
             # now and then: one line of history
@@ -204,7 +222,9 @@ def train(
                     jsd_lower_bound=jsd_lower_bound(discrepancy.item()),
                     psnr_db=quality.item(),
                     learning_rate=float(state.schedule.get_last_lr()[0]),
+                    gradient_norm=norm.item(),
                     images_per_second=(step - done) * params.batch_size / (time.perf_counter() - started),
+                    **dataclasses.asdict(clock.read()),
                 )
                 history.append(dataclasses.asdict(observation))
                 observe(observation)

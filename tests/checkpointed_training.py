@@ -18,6 +18,7 @@ from ddm_core.checkpoints import save_weights
 from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.seeding import make_deterministic, torch_generator
+from ddm_core.step_clock import StepCost
 from ddm_core.training import train
 from ddm_core.training_checkpoints import open_checkpoints
 
@@ -76,10 +77,10 @@ def trained(params, options=None, observe=lambda _: None):
 
 
 def without_speed(observation):
-    """Return an observation's plain values but the one that no two trainings share."""
+    """Return an observation's plain values but those that no two trainings share."""
     values = dataclasses.asdict(observation)
-    del values["images_per_second"]
-    return values
+    costs = {"images_per_second", *(field.name for field in dataclasses.fields(StepCost))}
+    return {name: value for name, value in values.items() if name not in costs}
 
 
 def main():

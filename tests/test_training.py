@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from checkpointed_training import without_speed
 
 from ddm_core.errors import DdmError
 from ddm_core.obfuscators.store import Description, build_networks
@@ -48,7 +49,7 @@ def test_the_same_seed_gives_bit_identical_weights_and_another_seed_does_not(par
     second, history_again = trained(params, photos)
     assert same(first, second)
     for before, after in zip(history, history_again, strict=True):
-        assert before == dataclasses.replace(after, images_per_second=before.images_per_second)
+        assert without_speed(before) == without_speed(after)
     other, _ = trained(dataclasses.replace(params, seed=1), photos)
     assert not same(first, other)
 

@@ -41,6 +41,17 @@ HISTORY_COLUMNS = (
     "jsd_lower_bound",
     "psnr_db",
     "learning_rate",
+    "gradient_norm",
+)
+# Apart from the history, which is the same every time.
+SPEED_COLUMNS = (
+    "step",
+    "images_per_second",
+    "data_seconds",
+    "forward_backward_seconds",
+    "optimiser_seconds",
+    "peak_memory_bytes",
+    "gpu_utilisation",
 )
 
 
@@ -61,13 +72,15 @@ def run(
     history: Path,
     tracked: bool = True,
     checkpoints: CheckpointOptions | None = None,
+    profile: Path | None = None,
     ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
 
     `model` gets obfuscator.json and weights.safetensors. `history` gets timing.json and, for a learned
-    method, history.csv and pictures.png (x, x_e, right key, wrong key). `tracked` false leaves MLflow out,
-    for callers that tell it themselves.
+    method, history.csv, speed.csv and pictures.png (x, x_e, right key, wrong key). `tracked` false leaves
+    MLflow out, for callers that tell it themselves. The folder `profile` gets a trace of a few steps,
+    trace.json; where it is `history` itself, the trace appears with the rest.
 
     With `checkpoints` a learned method goes on where the same training - settings, photos, code - broke off,
     in the same MLflow run; a finished one leaves no checkpoint. The time of all its parts counts. Of
@@ -83,7 +96,15 @@ def run(
         with atomic_directory(model) as new_model, atomic_directory(history) as new_history:
             if isinstance(params, LEARNED):
                 digest = _train(
-                    params, name, prepared, new_model, new_history, tracked=tracked, kept=kept, ranks=ranks
+                    params,
+                    name,
+                    prepared,
+                    new_model,
+                    new_history,
+                    tracked=tracked,
+                    kept=kept,
+                    ranks=ranks,
+                    profile=new_history if profile == history else profile,
                 )
             else:
                 write_untrained(new_model, _description(params, prepared), prepared)
@@ -132,6 +153,7 @@ def _train(
     *,
     tracked: bool,
     kept: Checkpoints | None,
+    profile: Path | None,
     ranks: Ranks,
 ) -> str:
     from ddm_core.data.manifest import read_manifest
@@ -172,11 +194,13 @@ def _train(
             observe,
             keys=photos.keys,
             checkpoints=kept,
+            profile=profile,
             ranks=ranks,
             goal=goal,
         )
         save_obfuscator(model, description, networks)
-        write_text(history / "history.csv", _history_csv(observations))
+        write_text(history / "history.csv", _csv_text(observations, HISTORY_COLUMNS))
+        write_text(history / "speed.csv", _csv_text(observations, SPEED_COLUMNS))
         test = load_photos(prepared, split="test", by=params.split)
         pictures = _pictures(model, name, test.images, params.seed)
         write_bytes(history / PICTURES, pictures)
@@ -220,12 +244,12 @@ def _digest(model: Path) -> str:
 def _log(tracked: Log, observation: Observation) -> None:
     values = dataclasses.asdict(observation)
     step = values.pop("step")
-    tracked.log_metrics(values, step)
+    tracked.log_metrics({metric: value for metric, value in values.items() if value is not None}, step)
 
 
-def _history_csv(observations: list[Observation]) -> str:
+def _csv_text(observations: list[Observation], columns: tuple[str, ...]) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, HISTORY_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for observation in observations:
         writer.writerow(dataclasses.asdict(observation))

@@ -40,7 +40,7 @@ def params(ddm_params):
 def stage(project, prepared):
     """Run the stage in the project; with checkpoints after every tenth step unless told otherwise."""
 
-    def run(params, checkpoints=OFTEN, folder="models"):
+    def run(params, checkpoints=OFTEN, folder="models", profile=None):
         return train.run(
             params,
             name="ddm",
@@ -48,6 +48,7 @@ def stage(project, prepared):
             model=project / folder / "ddm",
             history=project / folder / "history",
             checkpoints=checkpoints,
+            profile=profile,
         )
 
     return run
@@ -154,6 +155,45 @@ def test_a_loss_that_is_not_finite_names_the_photos_as_the_manifest_does(stage, 
     assert not (project / "models/ddm").exists()
     (run,) = runs()
     assert run.info.status == "FAILED"
+
+
+def test_the_cost_of_the_steps_lies_beside_the_history_and_in_mlflow(stage, params, project):
+    stage(params)
+    with (project / "models/history/speed.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["step"] for line in lines] == ["25", "50", "60"]
+    for line in lines:
+        assert float(line["images_per_second"]) > 0
+        parts = [line[f"{part}_seconds"] for part in ("data", "forward_backward", "optimiser")]
+        assert all(float(part) > 0 for part in parts)
+        assert int(line["peak_memory_bytes"]) > 10**7
+        assert line["gpu_utilisation"] == "" or 0 <= float(line["gpu_utilisation"]) <= 1
+    assert [float(row["gradient_norm"]) > 0 for row in rows(project / "models")] == [True] * 3
+    (run,) = runs()
+    assert run.data.metrics["forward_backward_seconds"] > 0
+    assert run.data.metrics["gradient_norm"] > 0
+    assert not [name for name in run.data.metrics if name.startswith("system/")]
+
+
+def test_a_profile_is_a_trace_of_five_steps_and_changes_no_weight(stage, params, project):
+    traced = stage(params, profile=project / "models/history")
+    plain = stage(params, None, "plain")
+    assert traced.weights_sha256 == plain.weights_sha256
+    assert rows(project / "models") == rows(project / "plain")
+    trace = read_json(project / "models/history/trace.json")
+    steps = {event["name"] for event in trace["traceEvents"] if event["name"].startswith("ProfilerStep")}
+    assert len(steps) == 5
+    assert any("conv" in event["name"] for event in trace["traceEvents"])
+    assert not (project / "plain/history/trace.json").exists()
+
+
+def test_system_metrics_reach_mlflow_when_its_own_setting_asks_for_them(stage, params, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    stage(params)
+    (run,) = runs()
+    assert run.data.metrics["system/system_memory_usage_megabytes"] > 0
+    assert run.info.status == "FINISHED"
 
 
 def test_what_has_nothing_to_learn_keeps_no_checkpoints(stage, project):
