@@ -212,12 +212,13 @@ def train(  # noqa: PLR0915 - the loop reads from top to bottom
             if step % OBSERVE_EVERY == 0 or step == params.steps:
                 watch.settle()
                 steered = params.discrepancy_weight * discrepancy
+                error = mean_absolute_error(restored.detach(), batch)
                 quality = psnr_db(restored.detach().clamp(0, 1), batch).mean()
-                ranks.mean([quality], part)
+                ranks.mean([error, quality], part)
                 observation = Observation(
                     step=step,
                     loss=(params.reconstruction_weight * reconstruction + steered).item(),
-                    reconstruction_l1=mean_absolute_error(restored.detach(), batch).item(),
+                    reconstruction_l1=error.item(),
                     discriminator_bce=discrepancy.item(),
                     jsd_lower_bound=jsd_lower_bound(discrepancy.item()),
                     psnr_db=quality.item(),
