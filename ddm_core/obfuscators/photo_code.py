@@ -32,8 +32,9 @@ MOST_ANGLE = 2.7  # radians; at pi a rotation's direction is lost
 
 _ROBUST_DEVIATION = 0.2  # of the pixels of x_e, by band
 _DETAIL_DEVIATION = 0.1
-_BOUNDED_ANGLE = 1.0  # root mean square of a rotation, radians: mean brightness and colour are bounded,
-_DETAIL_ANGLE = 0.8  # details are not, and their tails must not reach MOST_ANGLE
+# Root mean square of the angles for detailed photos, radians: large ones drown the noise, but their tails come
+# near pi, where a little noise turns the direction around. Measured: docs/experiments.md.
+_BRIGHTNESS_ANGLE, _ROBUST_ANGLE, _DETAIL_ANGLE = 1.0, 0.8, 0.6
 _NEIGHBOURS = 4  # cells at each side that the inverse of halving is computed over
 
 
@@ -52,7 +53,9 @@ def photo_code(quaternions: int) -> PhotoCode:
     for members in slots:
         spread = deviations[members]
         # Of all gains that spend the same angle, these give the least squared error over the three.
-        angle = _BOUNDED_ANGLE if members[0] < 2 else _DETAIL_ANGLE
+        angle = _BRIGHTNESS_ANGLE if members[0] < 2 else _ROBUST_ANGLE
+        if members[0] >= 3 * ROBUST:
+            angle = _DETAIL_ANGLE
         gains = angle / (spread * spread.sum()).sqrt()
         angles[members] = patterns[members] * gains[:, None]
     order = [index for members in slots for index in members]
