@@ -57,7 +57,8 @@ class PhotoDdmNetworks(nn.Module):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Return the linear parts and the trunks, each with its learning rate."""
-        linear, trunks = [], []
+        linear: list[nn.Parameter] = []
+        trunks: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             (linear if ".linear." in name else trunks).append(parameter)
         return [
