@@ -153,7 +153,7 @@ def train(
 
             # every step: all networks minimise the same loss together, as long as it is a number
             state.optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
             watch.look(step, chosen, loss.detach() + norm)
             state.optimiser.step()
