@@ -10,11 +10,13 @@ import io
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path, PurePosixPath
-
-from PIL import Image, ImageOps
+from typing import TYPE_CHECKING
 
 from ddm_core.data.raw import RawPhoto, Rejected
 from ddm_core.data.sources import list_files
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 CROP = 128
 SCALES = (1.0, 0.7, 0.5, 0.35)
@@ -29,6 +31,8 @@ def read(folder: Path) -> Iterator[RawPhoto | Rejected]:
     Raises:
         DdmError: no such folder, or no photo in it.
     """
+    from PIL import Image, ImageOps
+
     listing = list_files(folder)
     yield from listing.rejected
     for file in listing.photos:
@@ -45,10 +49,12 @@ def read(folder: Path) -> Iterator[RawPhoto | Rejected]:
 
 
 def _crops(photo: Image.Image, scale: float) -> Iterator[tuple[int, int, Image.Image]]:
+    from PIL.Image import Resampling
+
     size = round(photo.width * scale), round(photo.height * scale)
     if min(size) < CROP:
         return
-    scaled = photo if scale == 1.0 else photo.resize(size, Image.Resampling.BICUBIC)
+    scaled = photo if scale == 1.0 else photo.resize(size, Resampling.BICUBIC)
     across, down = (_places(side) for side in size)
     for (row, top), (column, left) in product(enumerate(down), enumerate(across)):
         crop = scaled.crop((left, top, left + CROP, top + CROP))
