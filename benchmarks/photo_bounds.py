@@ -3,7 +3,7 @@
     python -m benchmarks.photo_bounds --prepared photo/data/prepared
 
 First the share of a photo that is left when only the k strongest coefficients of each 8x8 RGB cell are kept
-(PCA of the training crops, no channel). Then what each exact channel leaves of the carrier: Gaussian amplitudes
+(PCA of the training crops, no channel). Then what each channel leaves of the carrier: Gaussian amplitudes
 on its patterns, the best linear reader over 3x3 cells, its signal-to-noise ratio, and the capacity in bits.
 """
 
