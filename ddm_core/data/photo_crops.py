@@ -1,6 +1,6 @@
 """Crops of any photos: what a model for all photos is trained on, as the `photo` model is.
 
-Every photo of a folder is scaled by each of SCALES, sharpened as such photos are, and cut into squares of CROP
+Every photo of a folder is scaled by each of SCALES, sharpened, and cut into squares of CROP
 pixels, evenly spread, that overlap. A crop's "person" is the photo it comes from, so that a split by identity
 keeps photos apart.
 """
