@@ -250,14 +250,9 @@ def _start(
     where = device()
     discriminator = place(Discriminator(channels), where)
     place(networks, where).train()
-    whole: ParameterGroup = {"params": list(networks.parameters()), "lr": params.learning_rate}
-    optimiser = torch.optim.Adam(
-        [
-            *(dict(group) for group in groups or [whole]),
-            {"params": list(discriminator.parameters()), "lr": params.learning_rate / 2},
-        ],
-        fused=True,
-    )
+    every: ParameterGroup = {"params": list(networks.parameters()), "lr": params.learning_rate}
+    judge: ParameterGroup = {"params": list(discriminator.parameters()), "lr": params.learning_rate / 2}
+    optimiser = torch.optim.Adam([dict(group) for group in [*(groups or [every]), judge]], fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: rate_factor(step, params.steps, params.warmup_steps)
     )

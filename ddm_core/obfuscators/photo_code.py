@@ -13,7 +13,6 @@ The coefficients that vary most are in the robust quaternions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -32,10 +31,12 @@ MOST_ANGLE = 2.7  # radians; at pi a rotation's direction is lost
 
 _ROBUST_DEVIATION = 0.2  # of the pixels of x_e, by band
 _DETAIL_DEVIATION = 0.1
-# Root mean square of the angles for detailed photos, radians: large ones drown the noise, but their tails come
-# near pi, where a little noise turns the direction around. Measured: docs/experiments.md.
+# Root mean square of the angles for detailed photos, radians: large ones drown the noise, but their tails
+# come near pi, where a little noise turns the direction around. Measured: docs/experiments.md.
 _BRIGHTNESS_ANGLE, _ROBUST_ANGLE, _DETAIL_ANGLE = 1.0, 0.8, 0.6
 _NEIGHBOURS = 4  # cells at each side that the inverse of halving is computed over
+_SIDE = (2 * _NEIGHBOURS + 1) * CARRIER
+_AROUND = slice((_NEIGHBOURS - 1) * CARRIER, (_NEIGHBOURS + 2) * CARRIER)
 
 
 class PhotoCode(NamedTuple):
@@ -46,7 +47,7 @@ class PhotoCode(NamedTuple):
 
 
 def photo_code(quaternions: int) -> PhotoCode:
-    """Return the start for RGB photos and so many quaternions a cell, above ROBUST, to MOST_QUATERNIONS."""
+    """Return the start for RGB photos and ROBUST + 1 to MOST_QUATERNIONS quaternions a cell."""
     patterns, deviations = _photo_patterns(3 * quaternions)
     slots = _slots(quaternions)
     angles = torch.zeros(3 * quaternions, 3 * PATCH**2)
@@ -74,45 +75,46 @@ def carrier_patterns(count: int) -> Tensor:
 
     Scaled so that unit quaternions give the bands' deviations.
     """
-    halve, draw = _halving()
+    robust = _scaled(_robust_patterns(), _ROBUST_DEVIATION)
+    detail = _scaled(_detail_patterns()[: count - len(robust)], _DETAIL_DEVIATION)
+    return torch.cat([robust, detail])
+
+
+def _robust_patterns() -> Tensor:
     middle = slice(_NEIGHBOURS * HALVED, (_NEIGHBOURS + 1) * HALVED)
-    around = slice((_NEIGHBOURS - 1) * CARRIER, (_NEIGHBOURS + 2) * CARRIER)
-    small = _squares_dct(HALVED)
-    shown = draw(0.1)[around, middle]
-    robust = torch.stack(
+    drawn = _enlarging(caution=0.1)[_AROUND, middle]
+    return torch.stack(
         [
-            shown @ pattern @ shown.T / math.sqrt(1 + 0.06 * (row**2 + column**2))
-            for row, column, pattern in small
+            # JPEG takes least from the low frequencies, and what is in them needs it most.
+            drawn @ pattern @ drawn.T / math.sqrt(1 + 0.06 * (row**2 + column**2))
+            for row, column, pattern in _square_dct(HALVED)
         ]
     )
+
+
+def _detail_patterns() -> Tensor:
     cell = slice(_NEIGHBOURS * CARRIER, (_NEIGHBOURS + 1) * CARRIER)
-    kept = (draw(0.0) @ halve)[around, cell]
-    whole = torch.zeros(3 * CARRIER, CARRIER)
-    whole[CARRIER : 2 * CARRIER] = torch.eye(CARRIER)
-    detail = torch.stack(
+    kept = (_enlarging(caution=0.0) @ _halving())[_AROUND, cell]
+    whole = torch.eye(_SIDE)[_AROUND, cell]
+    return torch.stack(
         [
             whole @ pattern @ whole.T - kept @ pattern @ kept.T
-            for row, column, pattern in _squares_dct(CARRIER)
+            for row, column, pattern in _square_dct(CARRIER)
             if max(row, column) >= HALVED
         ]
-    )[: max(0, count - len(robust))]
-    bands = [_scaled(robust, _ROBUST_DEVIATION)]
-    if len(detail):
-        bands.append(_scaled(detail, _DETAIL_DEVIATION))
-    return torch.cat(bands)[:count]
+    )
 
 
-def _halving() -> tuple[Tensor, Callable[[float], Tensor]]:
-    side = (2 * _NEIGHBOURS + 1) * CARRIER
-    halve = resize_matrix(side, side // 2)
+def _halving() -> Tensor:
+    return resize_matrix(_SIDE, _SIDE // 2)
+
+
+def _enlarging(caution: float) -> Tensor:
+    """Return the inverse of halving; caution softens the finest patterns, which halving weakens."""
+    halve = _halving()
     gram = halve @ halve.T
-
-    def draw(caution: float) -> Tensor:
-        # The inverse of halving; caution keeps the finest patterns, which halving weakens, from being loud.
-        inverse: Tensor = torch.linalg.inv(gram + caution * torch.eye(len(gram)))
-        return halve.T @ inverse
-
-    return halve, draw
+    enlarge: Tensor = halve.T @ torch.linalg.inv(gram + caution * torch.eye(len(gram)))
+    return enlarge
 
 
 def _scaled(patterns: Tensor, deviation: float) -> Tensor:
@@ -125,10 +127,11 @@ def _as_convolution(patterns: Tensor) -> Tensor:
     """Return [144, count, 3, 3]: what a cell shows of the patterns of its neighbours."""
     count = len(patterns)
     tiles = patterns.view(count, 3, CARRIER, 3, CARRIER).permute(2, 4, 0, 1, 3)
-    return tiles.reshape(CARRIER**2, count, 3, 3).flip(2, 3)
+    convolution: Tensor = tiles.reshape(CARRIER**2, count, 3, 3).flip(2, 3)
+    return convolution
 
 
-def _squares_dct(size: int) -> list[tuple[int, int, Tensor]]:
+def _square_dct(size: int) -> list[tuple[int, int, Tensor]]:
     matrix = dct_matrix(size)
     places = [(row, column) for row in range(size) for column in range(size)]
     places.sort(key=lambda place: (place[0] ** 2 + place[1] ** 2, place))
@@ -164,4 +167,4 @@ def _deviation(axis: int, row: int, column: int) -> float:
     # Fitted to the DCT of natural photos, of rather detailed ones: those are the hard ones.
     if row == column == 0:
         return (3.4, 1.4, 0.5)[axis]
-    return float((0.8, 0.2, 0.08)[axis] / (row**2 + column**2) ** 0.62)
+    return (0.8, 0.2, 0.08)[axis] / math.pow(math.hypot(row, column), 1.24)
