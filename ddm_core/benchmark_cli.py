@@ -82,7 +82,8 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
         "--document",
         type=Path,
         metavar="PATH",
-        help="put the table between the marks of this Markdown file too, such as docs/results.md",
+        help="put the table between the marks of this Markdown file too, such as docs/results.md, and"
+        " results.json beside it",
     )
     parser.add_argument(
         "--page", action=argparse.BooleanOptionalAction, default=True, help="write the results page (yes)"

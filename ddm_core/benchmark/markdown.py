@@ -39,7 +39,9 @@ def results_markdown(results: Path) -> str:
 
 
 def update_document(document: Path, results: Path) -> None:
-    """Put the table between the marks of `document`; without results.json nothing stands between them.
+    """Put the table between the marks of `document`, and results.json beside it under the document's name.
+
+    Without results.json nothing stands between the marks.
 
     Raises:
         DdmError: the document is missing, lacks the marks, or results.json does not fit.
@@ -52,7 +54,10 @@ def update_document(document: Path, results: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise DdmError(f"{document}: lacks the lines {BEGIN} and {END}; put them where the table goes")
-    table = f"\n{results_markdown(results)}\n" if (results / RESULTS).exists() else "\n"
+    source, table = results / RESULTS, "\n"
+    if source.exists():
+        table = f"\n{results_markdown(results)}\n"
+        write_text(document.with_suffix(".json"), source.read_text(encoding="utf-8"))
     write_text(document, f"{before}{begin}{table}{end}{after}")
 
 
