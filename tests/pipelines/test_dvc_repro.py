@@ -32,7 +32,7 @@ STAGES = {"fetch", "prepare", "recognise", "report", "register"} | ATTACK_CELLS 
 MEASURED = ("data", "models", "results", "reports")
 NO_NONCE = {"ddm": {"nonce_reuse"}, "keyed_ddm": set()}
 NOT_MEASURED = ("seconds", "commit")
-TIMES_AND_IDENTIFIERS = ("timing.json", "registration.json", "report.html")
+TIMES_AND_IDENTIFIERS = ("speed.csv", "timing.json", "registration.json", "report.html")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ def specification(tmp_path_factory):
 
 def dvc_edges():
     """(producer, consumer) over stage names; members of a group count as one."""
-    stages = [stage for stage in dvc.repo.Repo(CHECKOUT).index.stages if stage.path.endswith("dvc.yaml")]
+    main = str(CHECKOUT / "dvc.yaml")
+    stages = [stage for stage in dvc.repo.Repo(CHECKOUT).index.stages if stage.path == main]
     producer = {out.def_path: stage.name.partition("@")[0] for stage in stages for out in stage.outs}
     return {
         (name, stage.name.partition("@")[0])
