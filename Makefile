@@ -28,8 +28,12 @@ benchmark: $(READY) ## every attacker against every obfuscator, an hour on 2 cor
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro prepare
 	$(BIN)/ddm benchmark
 
-test: $(READY) ## run the tests
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+# One thread each, or the processes' threads would wait for each other's.
+TEST_PROCESSES ?= $(shell nproc)
+
+test: $(READY) ## run the tests, a process a core, at most four
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+	  --numprocesses $(TEST_PROCESSES) --maxprocesses 4 --dist loadfile
 
 pipeline: $(READY) ## compile the Kubeflow pipeline to build/pipeline.yaml (IMAGE=REF: on that image)
 	$(BIN)/ddm pipeline compile -o build/pipeline.yaml --image $(IMAGE)
