@@ -28,6 +28,14 @@ def interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def tracking_address() -> Iterator[None]:
+    """MLflow puts the address that it connects to into the environment: no test hands its own to the next."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", os.environ.get("MLFLOW_TRACKING_URI", ""))
+        yield
+
+
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five people with six 40 x 48 photos each, `identity/photo N.png`: a face-like disc a person, moved,
@@ -174,7 +182,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", "")  # noted, because MLflow sets it when it connects
         patch.chdir(folder)
         connect()
     return folder / "mlflow.db"

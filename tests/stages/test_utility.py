@@ -50,8 +50,8 @@ class World:
     def model(self, settings, name):
         model = self.folder / name
         if not model.exists():
-            history = self.folder / "history" / name
-            train.run(settings, name=name, prepared=self.places["prepared"], model=model, history=history)
+            places = {"prepared": self.places["prepared"], "history": self.folder / "history" / name}
+            train.run(settings, name=name, model=model, tracked=False, **places)
         return model
 
     def measure(self, result, channels, settings=NoneParams(method="none")):  # noqa: B008 - frozen
