@@ -23,7 +23,7 @@ from ddm_core.checkpoint_options import (
 from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.key_cli import add_verbs as add_key_verbs
-from ddm_core.params import ObfuscatorParams, Params, load
+from ddm_core.params import ObfuscatorParams, Params, load, load_section
 from ddm_core.photos_cli import add_verbs as add_photo_verbs
 from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
@@ -194,7 +194,7 @@ def _trained(params: Params, models: Path) -> list[Path]:
 def _fetch(options: argparse.Namespace) -> None:
     from ddm_core.stages import fetch
 
-    result = fetch.run(load(options.params).fetch, raw=options.raw)
+    result = fetch.run(load_section(options.params, "fetch"), raw=options.raw)
     print(console.fetched(result, options.raw))
 
 
@@ -202,7 +202,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from ddm_core.data.parts_folder import parse_share
     from ddm_core.stages import prepare
 
-    params = load(options.params).prepare
+    params = load_section(options.params, "prepare")
     places = {"raw": options.raw, "prepared": options.prepared, "parts": options.parts}
     if options.shard is not None:
         share = parse_share(options.shard)
@@ -241,7 +241,7 @@ def _train(options: argparse.Namespace) -> None:
 def _recognise(options: argparse.Namespace) -> None:
     from ddm_core.stages import recognise
 
-    params = load(options.params).recognise
+    params = load_section(options.params, "recognise")
     result = recognise.run(params, prepared=options.prepared, recogniser=options.recogniser)
     print(console.recognised(result, options.recogniser))
 

