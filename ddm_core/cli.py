@@ -21,6 +21,7 @@ from ddm_core.checkpoint_options import (
     parse_interval,
 )
 from ddm_core.data_cli import add_verbs as add_data_verbs
+from ddm_core.demo_cli import add_verb as add_demo_verb
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.key_cli import add_verbs as add_key_verbs
 from ddm_core.params import ObfuscatorParams, Params, load, load_section
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_user_verbs(verbs)
     add_key_verbs(verbs)
     add_photo_verbs(verbs)
+    add_demo_verb(verbs)
     add_data_verbs(verbs)
     add_plan_verbs(verbs)
     add_benchmark_verbs(verbs)

@@ -39,10 +39,18 @@ def share_on_photo_site(upload: bytes) -> bytes:
     Turned upright as its EXIF says, scaled to PHOTO_SITE_PERCENT of its size, coded anew with 4:2:0, and
     without any metadata: neither EXIF nor comment, colour profile or XMP.
     """
+    return share(upload, PHOTO_SITE_PERCENT, PHOTO_SITE_QUALITY)
+
+
+def share(upload: bytes, percent: int, quality: int | None) -> bytes:
+    """Return an upload upright, at `percent` of its size, without metadata: a JPEG of `quality`, or PNG."""
     with Image.open(io.BytesIO(upload)) as image:
-        small = _shrink(ImageOps.exif_transpose(image), PHOTO_SITE_PERCENT)
+        shown = ImageOps.exif_transpose(image)
+        small = _shrink(shown, percent) if percent != 100 else shown.copy()
     small.info.clear()  # Pillow would hand the comment on
-    return _encode(small, "JPEG", quality=PHOTO_SITE_QUALITY, subsampling="4:2:0")
+    if quality is None:
+        return _encode(small, "PNG")
+    return _encode(small, "JPEG", quality=quality, subsampling="4:2:0")
 
 
 def _apply(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:

@@ -53,7 +53,7 @@ def _verb(verbs: Verbs, name: str, summary: str) -> argparse.ArgumentParser:
         "--model",
         default="champion",
         metavar="MODEL",
-        help="champion, NAME@ALIAS of the registry, or a model folder",
+        help="champion, NAME or NAME@ALIAS of the registry, or a model folder",
     )
     verb.add_argument("--format", default="png", choices=["png", "jpeg", "webp"], help="of the results (png)")
     verb.add_argument("--quality", type=int, default=95, metavar="N", help="of JPEG and WebP, 1 to 100 (95)")

@@ -60,8 +60,8 @@ def load(
 ) -> Vault:
     """Return a model with the keys of a key file.
 
-    `model` is a model folder, `champion`, or NAME@ALIAS of the registry; `passphrase` is called if the key
-    file is under one.
+    `model` is a model folder, `champion`, NAME or NAME@ALIAS of the registry; `passphrase` is called if the
+    key file is under one.
 
     Raises:
         DdmError: no such model or key file, a key file open to others, or a wrong passphrase.

@@ -78,11 +78,23 @@ def decrypt_photo(content: bytes, model: PhotoModel, ring: KeyRing, output: Outp
             f"it was encrypted with model {header.model_id.hex()}, this is model {model.id.hex()};"
             " give the right one with --model"
         )
-    photo = _reveal(cut_payload(picture, header), model, key.secret, header)
-    photo = photo[: header.height, : header.width]
-    return write_pixels(
-        _as_grey(photo) if header.grey else photo, output, unseal(content, key.secret, header)
-    )
+    photo = _restore(picture, model, key.secret, header)
+    return write_pixels(photo, output, unseal(content, key.secret, header))
+
+
+def guess_photo(content: bytes, model: PhotoModel, key: bytes, output: Output = PNG) -> bytes:
+    """Return what the networks make of an encrypted photo under any 32-byte key, right or wrong, unchecked.
+
+    Raises:
+        DdmError: an unreadable file, not one of ours, cropped, a damaged header, an unsupported version.
+    """
+    picture = read_image(content)
+    return write_pixels(_restore(picture, model, key, read_band(picture.convert("L"))), output)
+
+
+def _restore(picture: Image.Image, model: PhotoModel, key: bytes, header: Header) -> Pixels:
+    photo = _reveal(cut_payload(picture, header), model, key, header)[: header.height, : header.width]
+    return _as_grey(photo) if header.grey else photo
 
 
 def _hide(photo: Pixels, model: PhotoModel, key: bytes, header: Header) -> Pixels:

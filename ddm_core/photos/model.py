@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,9 @@ class PhotoModel:
 
 @contextmanager
 def model_folder(name: str | Path) -> Iterator[Path]:
-    """Yield the folder of a model: a path, `champion`, or NAME@ALIAS in the registry of MLflow.
+    """Yield the folder of a model: a path, `champion`, NAME or NAME@ALIAS in the registry of MLflow.
+
+    NAME alone is its champion; `champion` that of the first of CANDIDATES that has one.
 
     Raises:
         DdmError: no such folder, or MLflow cannot be reached or has no such model.
@@ -45,11 +48,11 @@ def model_folder(name: str | Path) -> Iterator[Path]:
     if (Path(name) / CONFIGURATION).exists():
         yield Path(name)
         return
-    registered = _champion() if str(name) == CHAMPION else str(name)
-    if "@" not in registered:
+    if not re.fullmatch(r"[^/\\]+", str(name)) or Path(name).exists():
         raise DdmError(
-            f"{name}: no model folder; give one that ddm train wrote, champion, or NAME@ALIAS of the registry"
+            f"{name}: no model folder; give one that ddm train wrote, champion, or NAME of the registry"
         )
+    registered = _registered(str(name))
     from ddm_core.serving.foreign import adopt
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -58,11 +61,18 @@ def model_folder(name: str | Path) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _champion() -> str:
+def _registered(name: str) -> str:
     if is_default() and not Path("mlflow.db").exists():  # connecting would make an empty one
+        lacking = "no champion:" if name == CHAMPION else f"{name}: no model folder, and"
         raise DdmError(
-            "no champion: there is no mlflow.db here; give --model FOLDER, or set MLFLOW_TRACKING_URI"
+            f"{lacking} there is no mlflow.db here; give --model FOLDER, or set MLFLOW_TRACKING_URI"
         )
+    if name == CHAMPION:
+        return _champion()
+    return name if "@" in name else f"{name}@{CHAMPION}"
+
+
+def _champion() -> str:
     from ddm_core.serving.versions import aliases
     from ddm_core.tracking import connect
 
