@@ -23,7 +23,7 @@ from ddm_core.data.readers import CREDITS, open_source, protocol_files
 from ddm_core.data.regions import write_regions, write_rejected
 from ddm_core.data.sources import SOURCE_NAME, RawSource, combined_digest, list_photos
 from ddm_core.errors import DdmError
-from ddm_core.fetch_params import FetchParams
+from ddm_core.fetch_params import PLACES, FetchParams
 from ddm_core.files import atomic_directory, sha256_file, write_json
 from ddm_core.storage import download_tree, is_remote
 
@@ -80,9 +80,11 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
 
 def _refuse_bad_place(params: FetchParams, raw: Path) -> None:
     uri = params.uri or ""
-    if params.source == "orl":
+    if params.source not in PLACES:
         if uri:
-            raise DdmError("fetch: uri is set, but source is orl; set source to folder, or uri to null")
+            raise DdmError(
+                f"fetch: uri is set, but source is {params.source}; set source to folder, or uri to null"
+            )
     elif "://" not in uri:
         folders = Path(uri).expanduser().resolve(), raw.resolve()
         outside, inside = sorted(folders, key=lambda path: len(path.parts))

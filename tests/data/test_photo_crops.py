@@ -53,13 +53,14 @@ def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path):
         list(read(tmp_path / "nowhere"))
 
 
-def test_the_photos_of_scikit_image_are_those_that_the_photo_model_names(tmp_path):
+def test_the_photos_of_scikit_image_are_those_that_the_photo_model_names(tmp_path, monkeypatch):
     try:
         distribution(scikit_image.DISTRIBUTION)
     except PackageNotFoundError:
         pytest.skip("scikit-image is not installed (extra `photo`)")
     params = load(Path(__file__).parents[2] / "photo" / "params.yaml").fetch
-    assert fetch.run(params, raw=tmp_path / "raw").identities == len(scikit_image.PHOTOS)
+    monkeypatch.chdir(tmp_path)
+    assert fetch.run(params, raw=Path("data/raw")).identities == len(scikit_image.PHOTOS)
 
 
 def test_without_scikit_image_the_extra_is_named(tmp_path, monkeypatch):
