@@ -2,8 +2,9 @@
 
     python -m benchmarks.encrypt_photos --model photo/models/photo [--megapixels 12]
 
-The reference runs the networks alone, on ready tensors of the size of a tile with its neighbours. Memory is the
-peak of `ddm encrypt` and `ddm decrypt` as commands, each a process of its own. Exits with 1 below a target.
+The reference runs the networks alone, on ready tensors of the size of a tile with its neighbours. Memory is
+the peak of `ddm encrypt` and `ddm decrypt` as commands, each a process of its own. Exits with 1 where a
+target is missed.
 """
 
 from __future__ import annotations

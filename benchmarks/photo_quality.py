@@ -2,8 +2,8 @@
 
     python -m benchmarks.photo_quality --model photo/models/photo
 
-The whole way: encrypted as `ddm encrypt` does it, with its code band; the file sent through a channel, as real
-software makes it; decrypted as `ddm decrypt` does it. The photos are scikit-learn's china and flower and
+The whole way: encrypted as `ddm encrypt` does it, with its code band; the file sent through a channel, as
+real software makes it; decrypted as `ddm decrypt` does it. The photos are scikit-learn's china and flower and
 matplotlib's grace_hopper at their own size, and ORL faces of 64 x 64 pixels. Exits with 1 below a limit.
 """
 

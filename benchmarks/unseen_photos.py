@@ -1,4 +1,4 @@
-"""Photos that no photo model is trained on, as installed packages ship them, and what is done to all of them."""
+"""Photos that no photo model is trained on, as installed packages ship them, and what happens to them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The same photo encrypted twice: nobody without the key can tell that it is the same photo.
 
-The attacker knows the networks. It trains a recogniser to tell photos apart by their encryptions under keys of
-its own, embeds pairs of encryptions of photos that it never saw, and says which pairs show one photo.
+The attacker knows the networks. It trains a recogniser to tell photos apart by their encryptions under keys
+of its own, embeds pairs of encryptions of photos that it never saw, and says which pairs show one photo.
 """
 
 import numpy
