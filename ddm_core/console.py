@@ -23,6 +23,10 @@ def fetched(result: FetchResult, raw: Path) -> str:
         parts.append(f"{result.rejected} files rejected (rejected.jsonl)")
     if result.excluded_photos:
         parts.append(f"{result.excluded_photos} photos of {result.excluded_people} excluded people left out")
+    if result.missing or result.dropped:
+        parts.append(
+            f"{result.missing} listed faces without an image, {result.dropped} dropped by corrections"
+        )
     if result.origin:
         parts.append(result.origin)
     return ", ".join([*parts, f"digest {result.digest}"])
@@ -33,7 +37,7 @@ def prepared(result: PrepareResult, folder: Path) -> str:
     counts = result.counts
     return (
         f"{folder}: {counts.train} train and {counts.test} test photos of {counts.identities} people, "
-        f"{counts.quarantined} unreadable; dataset {result.dataset_digest}"
+        f"{counts.quarantined} of {counts.found} files quarantined; dataset {result.dataset_digest}"
     )
 
 
