@@ -17,7 +17,15 @@ from ddm_core.data.lfw_protocol import LISTS, read_people
 from ddm_core.data.names import without_people
 from ddm_core.data.raw import RawPhoto, Rejected
 from ddm_core.data.regions import read_regions, read_rejected
-from ddm_core.data.sources import LFW_BIN_NAME, ORL_CREDIT, is_own, list_files, read_orl, why_no_photo
+from ddm_core.data.sources import (
+    LFW_BIN_NAME,
+    ORL_CREDIT,
+    PROTOCOL_FOLDER,
+    is_own,
+    list_files,
+    read_orl,
+    why_no_photo,
+)
 from ddm_core.errors import DdmError
 from ddm_core.fetch_params import FetchParams
 
@@ -87,19 +95,24 @@ def count_source(params: FetchParams, notes: Notes) -> int | None:
 def protocol_files(params: FetchParams) -> dict[str, Path]:
     """Return by their names LFW's lists and the lfw.bin to verify with, after a look at their content.
 
+    A raw folder that is fetched again keeps those that it has.
+
     Raises:
         DdmError: a name that is none of the protocol's, or a file that is not in its format.
     """
-    found = {}
-    for path in _paths(params.lists if params.source == "lfw" else ()):
-        read = LISTS.get(path.name.lower())
+    found: dict[str, Path] = {}
+    if params.source == "folder":
+        inside = sorted((_place(params) / PROTOCOL_FOLDER).glob("*"))
+        found = {path.name.lower(): path for path in inside if is_own(f"{PROTOCOL_FOLDER}/{path.name}")}
+    if params.source == "lfw":
+        found = {path.name.lower(): path for path in _paths(params.lists)}
+    if params.verification:
+        found[LFW_BIN_NAME] = Path(params.verification).expanduser()
+    for name, path in found.items():
+        read = lfw_bin.read_pairs if name == LFW_BIN_NAME else LISTS.get(name)
         if read is None:
             raise DdmError(f"{path}: is no protocol file of LFW; known: {', '.join(sorted(LISTS))}")
         read(path)
-        found[path.name.lower()] = path
-    for path in _paths((params.verification,) if params.verification else ()):
-        lfw_bin.read_pairs(path)
-        found[LFW_BIN_NAME] = path
     return found
 
 

@@ -77,7 +77,7 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
         with _local(params, temporary) as (local, origin):
             rejected = _lay_photos(local, temporary, notes)
             found = count_source(local, notes)
-        _lay_protocol(params, temporary)
+            _lay_protocol(local, temporary)
         measured = _measure(params.source, temporary)
         counts = _account(params, measured, notes, found, rejected)
         _describe(temporary, RawSource(params.source, CREDITS[params.source], origin, counts))

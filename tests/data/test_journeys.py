@@ -148,6 +148,19 @@ def test_lfw_comes_with_its_protocol(project, write):
         assert Path("data/prepared/protocol", name).read_bytes() == (project / name).read_bytes()
 
 
+def test_a_raw_folder_that_is_fetched_again_keeps_its_protocol_and_what_it_rejected(project):
+    write_folder(project / "lfw", {**lfw_photos(LFW_PEOPLE), "Zoe/notes.txt": b""})
+    (project / "pairs.txt").write_text(pairs_text(PAIRS))
+    write_params(project, fetch={"source": "lfw", "uri": "lfw", "lists": ["pairs.txt"]})
+    first = fetch_and_prepare()
+    Path("data/raw").rename("earlier")
+    write_params(project, fetch={"source": "folder", "uri": "earlier"})
+    again = fetch_and_prepare()
+    assert_all_accounted_for(again)
+    for name in ("dataset_digest", "counts", "quarantined", "protocol", "fetched"):
+        assert again[name] == first[name], name
+
+
 def lfw_bin(path, pairs=10):
     """lfw.bin of so many pairs, every other one matched."""
     images = [lfw_photo(number // 2 if number // 2 % 2 else number, 112) for number in range(2 * pairs)]
