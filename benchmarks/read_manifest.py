@@ -47,7 +47,7 @@ def write(folder: Path, photos: int) -> None:
     """Write a manifest without shards."""
     tally = write_photos(folder, PARAMS, records(photos))
     shards = tuple(ShardRecord(f"train-{n:06}.tar", "0" * 64, 0, 0) for n in range(photos // PHOTOS_A_SHARD))
-    write_summary(folder, make_summary(PARAMS, {}, tally, (), shards))
+    write_summary(folder, make_summary(PARAMS, None, tally, (), shards, found=photos, protocol={}))
 
 
 def main() -> None:

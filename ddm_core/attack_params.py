@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ddm_core.errors import did_you_mean
 from ddm_core.ranges import require, require_positive
@@ -46,7 +47,13 @@ class RecogniserParams:
 
 @dataclass(frozen=True)
 class AttackParams(RecogniserParams):
-    """Training of the adaptive attackers and the size of their test."""
+    """Training of the adaptive attackers and the size of their test.
+
+    `verification_protocol` says which pairs the verification attacker is tried on: `drawn` from the prepared
+    photos, or LFW's own (`lfw`), which a prepared set may carry.
+    """
+
+    verification_protocol: Literal["drawn", "lfw"] = field(default="drawn", kw_only=True)
 
     epochs: int
     batch_size: int

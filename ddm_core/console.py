@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddm_core.reporting.wording import decibels, interval, percent
-from ddm_core.results import AttackResult, UtilityResult
+from ddm_core.results import AttackResult, UtilityResult, VerificationFigures
 
 if TYPE_CHECKING:
     from ddm_core.stages.fetch import FetchResult
@@ -23,6 +23,10 @@ def fetched(result: FetchResult, raw: Path) -> str:
         parts.append(f"{result.rejected} files rejected (rejected.jsonl)")
     if result.excluded_photos:
         parts.append(f"{result.excluded_photos} photos of {result.excluded_people} excluded people left out")
+    if result.missing or result.dropped:
+        parts.append(
+            f"{result.missing} listed faces without an image, {result.dropped} dropped by corrections"
+        )
     if result.origin:
         parts.append(result.origin)
     return ", ".join([*parts, f"digest {result.digest}"])
@@ -33,7 +37,7 @@ def prepared(result: PrepareResult, folder: Path) -> str:
     counts = result.counts
     return (
         f"{folder}: {counts.train} train and {counts.test} test photos of {counts.identities} people, "
-        f"{counts.quarantined} unreadable; dataset {result.dataset_digest}"
+        f"{counts.quarantined} of {counts.found} files quarantined; dataset {result.dataset_digest}"
     )
 
 
@@ -55,8 +59,7 @@ def attacked(result: AttackResult) -> str:
         return f"{cell}: not applicable, {result.reason}"
     if result.top1 is None or result.ci95 is None:
         verified = result.verification or {}
-        areas = [f"{kind} pairs told apart with AUC {pairs.auc:.3f}" for kind, pairs in verified.items()]
-        return f"{cell}: {', '.join(areas)}"
+        return f"{cell}: {', '.join(_verified(kind, pairs) for kind, pairs in verified.items())}"
     line = f"{cell}: names {_accuracy(result.top1, result.ci95)} of {result.n} obfuscated test photos"
     if result.psnr_db is None or result.ssim is None:
         return line
@@ -77,6 +80,15 @@ def useful(result: UtilityResult) -> str:
 def registered(result: RegisterResult) -> str:
     """Return one line a model: its version and what became of it."""
     return "\n".join(f"{model.name} version {model.version}: {model.reason}" for model in result.models)
+
+
+def _verified(kind: str, figures: VerificationFigures) -> str:
+    error = figures.accuracy_standard_error
+    spread = "" if error is None else f" ± {100 * error:.2f}"
+    return (
+        f"{kind} pairs told apart with AUC {figures.auc:.3f}, accuracy {100 * figures.accuracy:.2f}{spread} %"
+        f" of {figures.pairs}"
+    )
 
 
 def _accuracy(top1: float, ci95: tuple[float, ...]) -> str:

@@ -66,7 +66,7 @@ def _add_facescrub(datasets: Verbs) -> None:
 
 
 def _fetch_facescrub(options: argparse.Namespace) -> None:
-    from ddm_core.data.downloads import DownloadSettings, download_all, write_dead_links
+    from ddm_core.data.downloads import REPORT_NAME, DownloadSettings, download_all, write_dead_links
     from ddm_core.data.facescrub import listed_downloads
 
     downloads, malformed = listed_downloads(options.lists)
@@ -79,7 +79,7 @@ def _fetch_facescrub(options: argparse.Namespace) -> None:
     )
     admits = (lambda address: True) if options.allow_private_hosts else None
     result = download_all(downloads, options.out, settings, admits=admits)
-    report = options.report or options.out / "dead_links.tsv"
+    report = options.report or options.out / REPORT_NAME
     write_dead_links(report, result.dead_links)
     print(
         f"{options.out}: {result.fetched} images fetched, {result.present} were there, "

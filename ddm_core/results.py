@@ -30,9 +30,10 @@ TIMING = "timing.json"
 class VerificationFigures:
     """Same person or not, told for `pairs` pairs of pictures; fractions throughout.
 
-    `accuracy` is the mean over folds (threshold chosen on the other folds) and `accuracy_deviation` their
-    standard deviation. `auc_ci95` is the interval of the area under the ROC curve; `eer` is the rate where
-    false accepts equal false rejects; `tar_at_far_*` is the true accept rate at that false accept rate.
+    `accuracy` is the mean over folds (threshold chosen on the other folds), `accuracy_deviation` their
+    standard deviation, `accuracy_standard_error` that of the mean, as LFW's view 2 reports it. `auc_ci95` is
+    the interval of the area under the ROC curve; `eer` is the rate where false accepts equal false rejects;
+    `tar_at_far_*` is the true accept rate at that false accept rate.
     """
 
     accuracy: float
@@ -43,6 +44,7 @@ class VerificationFigures:
     tar_at_far_1e2: float
     tar_at_far_1e3: float
     pairs: int
+    accuracy_standard_error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def test_fetch_and_prepare_say_what_they_did(project, capsys):
     assert re.fullmatch(line, printed)
     status, printed, _ = ddm(capsys, "prepare")
     assert status == 0
-    line = "data/prepared: 25 train and 5 test photos of 5 people, 0 unreadable; dataset [0-9a-f]{64}\n"
+    counts = "25 train and 5 test photos of 5 people, 0 of 30 files quarantined"
+    line = f"data/prepared: {counts}; dataset [0-9a-f]{{64}}\n"
     assert re.fullmatch(line, printed)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -29,6 +30,7 @@ class Target:
     `victim` holds the victim's key where there is one; `attacker` is the same obfuscator under a key of the
     attacker's own, for making training data. Keyless obfuscators are one and the same object.
     `others` are obfuscators of the same method with other settings, by name, under the attacker's key.
+    `prepared` is the folder that the photos come from; LFW's pairs may lie there.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Target:
     params: AttackParams
     device: str
     others: Mapping[str, Obfuscator] = field(default_factory=dict)
+    prepared: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 It embeds both pictures and compares. `obfuscated`: both are obfuscated. `linkage`: one is obfuscated, the
 other is a clean photo. The people of the pairs are unknown to it: it trains on other people alone, so all
-photos of the people in the pairs are free to be used, those of the training split too.
+photos of the people in the pairs are free to be used, those of the training split too. The pairs are drawn,
+or LFW's own (`verification_protocol`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from ddm_core.attacks.protocol import Outcome, Target
 from ddm_core.attacks.recogniser_training import Obfuscate
 from ddm_core.attacks.recognition import Recogniser, fresh_encryptions, train_recogniser
 from ddm_core.attacks.verification_pairs import Pairs, draw_pairs
-from ddm_core.data.lfw_protocol import Pair, fold_accuracies
+from ddm_core.attacks.verification_protocol import VerificationSet, load_verification_set
+from ddm_core.data.lfw_protocol import Pair, fold_accuracies, verification_accuracy
 from ddm_core.data.shards import PhotoSet
 from ddm_core.data.splits import Split, SplitItem, split_by_identity
 from ddm_core.evaluation import as_float, in_chunks
@@ -56,16 +58,28 @@ def verification(target: Target) -> Outcome:
 
     Raises:
         DoesNotApplyError: too few people to train on some, choose by others and try the rest.
+        DdmError: LFW's pairs are asked for, and the prepared photos do not carry them, or not all of them.
     """
-    people = _split_people(target)
+    given = _given_pairs(target)
+    people = _split_people(target) if given is None else _split_others(target, given)
     embeddings = _train_embeddings(target, people.training)
-    own = _scores(target, target.attacker, embeddings, people.validation, "validation")
-    tried = _scores(target, target.victim, embeddings, people.unknown, "test")
+    own = _scores_of_drawn(target, target.attacker, embeddings, people.validation, "validation")
+    if given is None:
+        tried = _scores_of_drawn(target, target.victim, embeddings, people.unknown, "test")
+    else:
+        tried = _scores(target, target.victim, embeddings, given.images, given.pairs, "test")
     figures = {}
     for kind in KINDS:
         best = max(embeddings, key=lambda name: roc_auc(own.scores[name][kind], own.pairs.same)[0])
-        figures[kind] = _figures(tried.scores[best][kind], tried.pairs, people.unknown.keys)
+        figures[kind] = _figures(tried.scores[best][kind], tried.pairs)
     return Outcome(verification=figures, architecture=ARCHITECTURE)
+
+
+def _given_pairs(target: Target) -> VerificationSet | None:
+    if target.params.verification_protocol == "drawn":
+        return None
+    assert target.prepared is not None  # the stage says where the photos are from
+    return load_verification_set(target.prepared, target.train, target.test)
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,11 @@ class Embedding:
 
     def embed(self, images: Tensor) -> Tensor:
         """Return vectors of length one [n, d] of images [n, c, h, w] in [0, 1]."""
-        return F.normalize((self.recogniser.embed(images) - self.centre) @ self.projection)
+        return self.whiten(self.recogniser.embed(images))
+
+    def whiten(self, vectors: Tensor) -> Tensor:
+        """Return the same of the recogniser's own vectors."""
+        return F.normalize((vectors - self.centre) @ self.projection)
 
 
 def _train_embeddings(target: Target, known: PhotoSet) -> dict[str, Embedding]:
@@ -141,6 +159,16 @@ def _split_people(target: Target) -> _People:
     return _People(training, validation, unknown)
 
 
+def _split_others(target: Target, given: VerificationSet) -> _People:
+    """Train on, and choose by, everybody whom the given pairs do not show."""
+    everyone = _all_photos(target)
+    shown = [label in given.people for label in everyone.labels.tolist()]
+    others = _choose(everyone, [place for place, is_shown in enumerate(shown) if not is_shown])
+    seed = derive_seed(target.params.seed, "verification/validation")
+    training, validation = _by_person(others, VALIDATION_PEOPLE, seed)
+    return _People(training, validation, _choose(everyone, numpy.flatnonzero(shown).tolist()))
+
+
 def _all_photos(target: Target) -> PhotoSet:
     """Return the photos of both splits; of those with the same pixels the first, for they are no pair."""
     train, test = target.train, target.test
@@ -197,7 +225,7 @@ class _Scored:
     scores: Mapping[str, Mapping[str, Floats]]
 
 
-def _scores(
+def _scores_of_drawn(
     target: Target,
     obfuscator: Obfuscator,
     embeddings: Mapping[str, Embedding],
@@ -208,14 +236,26 @@ def _scores(
     repeats = params.encryptions_per_photo if isinstance(obfuscator, RandomisedObfuscator) else 1
     draws = numpy_generator(params.seed, f"verification/{purpose}/pairs")
     pairs = draw_pairs(photos.labels.numpy(), repeats, draws)
+    return _scores(target, obfuscator, embeddings, photos.images, pairs, purpose)
+
+
+def _scores(  # noqa: PLR0917 - one line a thing that decides the scores
+    target: Target,
+    obfuscator: Obfuscator,
+    embeddings: Mapping[str, Embedding],
+    images: Tensor,
+    pairs: Pairs,
+    purpose: str,
+) -> _Scored:
     drawn_for = f"{target.name}/verification/{purpose}"
     first, second = (
-        _embed_obfuscated(target, obfuscator, embeddings, photos.images[places], f"{drawn_for}/{member}")
+        _embed_obfuscated(target, obfuscator, embeddings, images[places], f"{drawn_for}/{member}")
         for member, places in (("first", pairs.first), ("second", pairs.second))
     )
     scores = {}
     for name, embedding in embeddings.items():
-        clean = embedding.embed(as_float(photos.images))[pairs.second]
+        known = [embedding.recogniser.embed(as_float(images[part])) for part in in_chunks(len(images))]
+        clean = embedding.whiten(torch.cat(known))[pairs.second]
         others = {"obfuscated": second[name], "linkage": clean}
         scores[name] = {kind: _cosines(first[name], other) for kind, other in others.items()}
     return _Scored(pairs, scores)
@@ -243,21 +283,23 @@ def _cosines(first: Tensor, second: Tensor) -> Floats:
     return cosines
 
 
-def _figures(scores: Floats, pairs: Pairs, keys: tuple[str, ...]) -> VerificationFigures:
+def _figures(scores: Floats, pairs: Pairs) -> VerificationFigures:
     """Return the measures of LFW's view 2, with those of the ROC curve."""
     order = numpy.argsort(pairs.fold, kind="stable")
     folds = tuple(
         tuple(
-            Pair(keys[pairs.first[place]], keys[pairs.second[place]], bool(pairs.same[place]))
+            Pair(str(pairs.first[place]), str(pairs.second[place]), bool(pairs.same[place]))
             for place in numpy.flatnonzero(pairs.fold == fold)
         )
         for fold in numpy.unique(pairs.fold)
     )
-    accuracies = fold_accuracies(scores[order], folds)
+    accuracy, standard_error = verification_accuracy(scores[order], folds)
+    deviation = float(fold_accuracies(scores[order], folds).std(ddof=1))
     area, interval = roc_auc(scores, pairs.same)
     return VerificationFigures(
-        accuracy=float(accuracies.mean()),
-        accuracy_deviation=float(accuracies.std(ddof=1)),
+        accuracy=accuracy,
+        accuracy_deviation=deviation,
+        accuracy_standard_error=standard_error,
         auc=area,
         auc_ci95=interval,
         eer=equal_error_rate(scores, pairs.same),

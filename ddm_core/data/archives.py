@@ -25,6 +25,7 @@ from typing import IO, Any, cast
 from ddm_core.data.imaging import MAX_BYTES, open_photo
 from ddm_core.data.raw import RawPhoto, Rejected
 from ddm_core.data.regions import printable
+from ddm_core.data.sources import has_photo_suffix, is_hidden
 from ddm_core.errors import DdmError
 
 FORMS = "a folder or an archive (.tar, .tgz, .tar.bz2, .tar.xz or .zip)"
@@ -66,14 +67,17 @@ def photos(
 ) -> Iterator[RawPhoto | Rejected]:
     """Yield those `entries` that are photos, each under the name that `relative_of` gives it.
 
-    `relative_of` returns `None` for a file to pass over and raises UnfitError for one to reject; of two
-    photos of one name the second is rejected. `expected` says in an error what photos the set should hold.
+    Hidden files are passed over. `relative_of` returns `None` for one of the set's own lists, which is passed
+    over too, and raises UnfitError for a file to reject; of two photos of one name the second is rejected.
+    `expected` says in an error what photos the set should hold.
 
     Raises:
         DdmError: as `entries`, or no photo in it.
     """
     found: set[str] = set()
     for entry in entries(uri, max_bytes=max_bytes):
+        if is_hidden(entry.name if isinstance(entry, Entry) else entry.relative):
+            continue
         if isinstance(entry, Rejected):
             yield entry
             continue
@@ -151,6 +155,8 @@ def _folder_entries(root: Path, max_bytes: int) -> Iterator[Entry | Rejected]:
             reason = f"the folder cannot be read ({error.strerror}); mend its permissions"
             yield Rejected(printable(folder[:-1]), reason)
             continue
+        if has_photo_suffix(folder[:-1]) and all(item.name.startswith(".") for item in items):
+            yield Rejected(printable(folder[:-1]), "an empty folder with a photo's name; remove it")
         for item in items:
             if item.is_symlink() and os.path.isdir(item.path):  # noqa: PTH112 - where Path.is_dir may raise
                 if fault := _fault_of_folder_link(item.path, real_root):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ddm_core.data.polite_client import PoliteClient
 
 PARTS_NAME = ".parts"
+REPORT_NAME = "dead_links.tsv"
 WORKERS_PER_CONNECTION = 8  # most wait for a busy host or for a retry; they hold no connection meanwhile
 CHUNK = 256 * 1024  # bytes
 

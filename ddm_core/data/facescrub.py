@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
-from ddm_core.data.downloads import Download
+from ddm_core.data.downloads import REPORT_NAME, Download
 from ddm_core.data.facescrub_images import Candidate, ImageIndex, index_images
 from ddm_core.data.facescrub_lists import Corrections, Face, read_corrections, read_lists
 from ddm_core.data.raw import Box, RawPhoto, Region, Rejected
-from ddm_core.data.sources import IMAGE_SUFFIXES
+from ddm_core.data.regions import printable
+from ddm_core.data.sources import IMAGE_SUFFIXES, why_no_photo
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_file
 
@@ -26,7 +27,8 @@ class Summary:
     `photos`: person -> faces whose image is there and is the right one, 0 included. `missing`: faces without
     an image, `mismatched`: with files of the right name but another SHA-256, `unreadable`: with a file that
     cannot be read, `dropped`: left out by corrections, `malformed`: bad lines. `unlisted`: images in the
-    folder whose names fit no face.
+    folder whose names fit no face; `others`: files in it that are no images. `listed`: person -> faces in the
+    lists that corrections leave.
     """
 
     photos: dict[str, int]
@@ -36,6 +38,8 @@ class Summary:
     dropped: int
     malformed: int
     unlisted: int
+    others: int = 0
+    listed: dict[str, int] = field(default_factory=dict)
 
 
 def read(
@@ -50,7 +54,8 @@ def read(
 
     The photo is `Name/<image_id>_<face_id>.ext` with the image's own bytes; an image of several faces is
     yielded once a face. The region's box is the list's, wider by `margin` (>= 0) times its size on each side,
-    so it may reach beyond the image. `corrections` is described at `facescrub_lists.read_corrections`.
+    so it may reach beyond the image. Files of the folder that no face is about are rejected, but not the
+    lists and the downloader's report. `corrections` is described at `facescrub_lists.read_corrections`.
     Faces without an image are counted, not rejected: dead links are normal. `summarise` gets the counts when
     all faces are through.
 
@@ -60,9 +65,11 @@ def read(
     if not 0 <= margin < float("inf"):
         raise DdmError(f"facescrub: margin is {margin}; it must not be negative")
     changes = read_corrections(corrections, lists) if corrections else Corrections(())
-    images = index_images(uri)
+    known = [*lists, *([corrections] if corrections else [])]
+    images = index_images(uri, {*(path.name for path in known), REPORT_NAME})
     outcomes: Counter[_Outcome] = Counter()
     photos: Counter[str] = Counter()
+    people: Counter[str] = Counter()
     keys: set[str] = set()
     for listed in read_lists(lists):
         if isinstance(listed, Rejected):
@@ -77,12 +84,14 @@ def read(
         keys.add(face.key)
         outcomes[outcome] += 1
         photos[face.name] += outcome == "found"
+        people[face.name] += 1
         if photo:
             yield photo
     if outcomes["missing"] and not images.found:
         raise DdmError(f"{uri}: none of the {outcomes['missing']} listed images is in it; see ddm data fetch")
+    yield from _strays(images)
     if summarise:
-        summarise(_summary(photos, outcomes, images))
+        summarise(_summary(photos, people, outcomes, images))
 
 
 def describe(summary: Summary) -> str:
@@ -102,6 +111,12 @@ def describe(summary: Summary) -> str:
             f"  fewest: {fewest}",
         )
     )
+
+
+def people_table(summary: Summary) -> str:
+    """Return, tab-separated and by name, how many of each person's listed faces are there."""
+    rows = (f"{name}\t{summary.listed[name]}\t{photos}" for name, photos in sorted(summary.photos.items()))
+    return "\n".join(("name\tlisted\tthere", *rows, ""))
 
 
 def listed_downloads(lists: Sequence[Path]) -> tuple[list[Download], int]:
@@ -151,6 +166,16 @@ def _judge(
     return outcome, rejected
 
 
+def _strays(images: ImageIndex) -> Iterator[Rejected]:
+    for relative in images.files:
+        if relative not in images.found:
+            yield Rejected(
+                printable(relative), "an image that fits no face in the lists; add its list or remove it"
+            )
+    for relative in images.others:
+        yield Rejected(printable(relative), why_no_photo(relative))
+
+
 def _twice(face: Face) -> tuple[_Outcome, Rejected]:
     return "malformed", Rejected(face.key, "the face is listed twice; remove one of the lines")
 
@@ -167,7 +192,9 @@ def _widened(box: Box, margin: float) -> Box:
     return left - across, top - down, right + across, bottom + down
 
 
-def _summary(photos: Counter[str], outcomes: Counter[_Outcome], images: ImageIndex) -> Summary:
+def _summary(
+    photos: Counter[str], people: Counter[str], outcomes: Counter[_Outcome], images: ImageIndex
+) -> Summary:
     return Summary(
         photos=dict(photos),
         missing=outcomes["missing"],
@@ -175,5 +202,7 @@ def _summary(photos: Counter[str], outcomes: Counter[_Outcome], images: ImageInd
         unreadable=outcomes["unreadable"],
         dropped=outcomes["dropped"],
         malformed=outcomes["malformed"],
-        unlisted=images.files - len(images.found),
+        unlisted=len(images.files) - len(images.found),
+        others=len(images.others),
+        listed=dict(people),
     )

@@ -24,7 +24,7 @@ import hashlib
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -35,7 +35,7 @@ from ddm_core.errors import DdmError
 CROP_FOLDERS = frozenset({"face", "faces"})
 COMMON_FOLDERS = CROP_FOLDERS | {"image", "images", "actor", "actors", "actress", "actresses"}
 # Formats among the listed images that no later stage reads, and files saved without a suffix.
-OTHER_SUFFIXES = frozenset({"", ".gif", ".jpe", ".tif", ".tiff"})
+OTHER_SUFFIXES = frozenset({"", ".gif", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,15 @@ class Candidate:
 
 @dataclass
 class ImageIndex:
-    """The images of a folder by name: `files` of them, of which `found` fitted some face.
+    """The images of a folder by name: all `files`, those that `found` some face, and what is no image.
 
     It holds file names only, so memory does not grow with the images.
     """
 
     root: Path
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    files: int = 0
+    files: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     found: set[str] = field(default_factory=set)
 
     def of(self, face: Face) -> list[Candidate]:
@@ -84,8 +85,8 @@ def _names(face: Face) -> tuple[str, ...]:
     )
 
 
-def index_images(root: Path) -> ImageIndex:
-    """Read the names of all images below `root`.
+def index_images(root: Path, lists: Collection[str] = ()) -> ImageIndex:
+    """Read the names of all files below `root` but hidden ones and those called as one of `lists`.
 
     Raises:
         DdmError: no such folder, or one that cannot be read.
@@ -95,16 +96,21 @@ def index_images(root: Path) -> ImageIndex:
     images = ImageIndex(root)
     for relative in sorted(_walk(root)):
         path = PurePosixPath(relative)
+        if path.name in lists:
+            continue
+        if path.suffix.lower() not in IMAGE_SUFFIXES | OTHER_SUFFIXES:
+            images.others.append(relative)
+            continue
         stem = _plain(path.stem)
         person = next((name for name in map(_plain, path.parts[-2::-1]) if name not in COMMON_FOLDERS), "")
-        images.files += 1
+        images.files.append(relative)
         images.places[stem].append(relative)
         images.places[f"{person}/{stem}"].append(relative)
     return images
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yield the images below `root`; links are followed, a folder reached twice is read once."""
+    """Yield the files below `root`; links are followed, a folder reached twice is read once."""
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
         real = os.path.realpath(folder)
@@ -113,10 +119,7 @@ def _walk(root: Path) -> Iterator[str]:
             continue
         seen.add(real)
         for name in names:
-            if (
-                not name.startswith(".")
-                and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES
-            ):
+            if not name.startswith("."):
                 yield Path(folder, name).relative_to(root).as_posix()
 
 

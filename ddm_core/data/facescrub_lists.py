@@ -102,6 +102,23 @@ def read_lists(lists: Sequence[Path]) -> Iterator[Face | Rejected]:
                 yield Rejected(f"{path.name}:{line}", f"{error}; mend or remove the line")
 
 
+def count_lines(lists: Sequence[Path]) -> int:
+    """Return how many lines the lists have below their headers, blank ones left out, good or bad.
+
+    Raises:
+        DdmError: a list that cannot be read.
+    """
+    found = 0
+    for path in lists:
+        try:
+            with _open(path) as file:
+                file.readline(MAX_HEADER)
+                found += sum(1 for text in file if text.strip())
+        except OSError as error:
+            raise DdmError(f"{path}: cannot be read ({error.strerror}); name the list's file") from None
+    return found
+
+
 def read_corrections(path: Path, lists: Sequence[Path]) -> Corrections:
     """Read a correction list: wrong boxes, wrong faces, non-faces.
 
@@ -135,14 +152,18 @@ def read_corrections(path: Path, lists: Sequence[Path]) -> Corrections:
 def _rows(path: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and columns of a tab-separated file's lines under its header."""
     try:
-        # Addresses were collected as bytes in unknown encodings; they survive this way.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+        with _open(path) as file:
             _check_header(path, file, header)
             for line, text in enumerate(file, start=2):
                 if text.strip():
                     yield line, [column.strip() for column in text.split("\t")]
     except OSError as error:
         raise DdmError(f"{path}: cannot be read ({error.strerror}); name the list's file") from None
+
+
+def _open(path: Path) -> IO[str]:
+    # Addresses were collected as bytes in unknown encodings; they survive this way.
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
 def _check_header(path: Path, file: IO[str], header: Sequence[str]) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ddm_core.data.archives import UnfitError, photos
-from ddm_core.data.lfw_protocol import read_people
+from ddm_core.data.lfw_protocol import LISTS, read_people
 from ddm_core.data.raw import RawPhoto, Rejected
-from ddm_core.data.sources import IMAGE_SUFFIXES
+from ddm_core.data.sources import has_photo_suffix, why_no_photo
 from ddm_core.errors import DdmError
 
 OUTER_FOLDERS = frozenset({"lfw", "lfw_funneled", "lfw-funneled", "lfw_deepfunneled", "lfw-deepfunneled"})
+OTHER_LISTS = re.compile(r"lfw-names\.txt|pairs_[0-9]{2}\.txt")
 LAYOUT = "Person_Name/Person_Name_0001.jpg"
 MAX_PHOTO_BYTES = 16 * 2**20  # a thousand times a usual photo of the set
 
@@ -26,8 +27,8 @@ MAX_PHOTO_BYTES = 16 * 2**20  # a thousand times a usual photo of the set
 def read(uri: Path, *, people: Path | None = None) -> Iterator[RawPhoto | Rejected]:
     """Yield the photos of a folder or an archive, in the order and by the rules of `archives.entries`.
 
-    An outer folder (OUTER_FOLDERS) may be there or not. Hidden files, and files beside the people's folders
-    that are no images, such as pairs.txt, are passed over.
+    An outer folder (OUTER_FOLDERS) may be there or not. Hidden files and the set's own lists (`is_list`) are
+    passed over.
     `people` is the set's people.txt: after the last photo, everybody's number of photos is compared with it.
 
     Raises:
@@ -52,15 +53,26 @@ def _compare(found: Counter[str], listed: dict[str, int], what: str) -> None:
         raise DdmError(f"{what} lists: {shown}{more}; take set and list from one place, unchanged")
 
 
-def _relative(name: str) -> str | None:
-    """Return `person/file` of a photo, `None` for a file that is not one of the photos and need not be."""
+def is_list(name: str) -> bool:
+    """Tell whether a file of the set, by its relative path, is one of its lists: people.txt, pairs.txt, …"""
+    parts = _inner_parts(name)
+    return len(parts) == 1 and (parts[0].lower() in LISTS or OTHER_LISTS.fullmatch(parts[0]) is not None)
+
+
+def _inner_parts(name: str) -> list[str]:
     parts = list(PurePosixPath(unicodedata.normalize("NFC", name)).parts)
     while parts and parts[0] in OUTER_FOLDERS:
         parts.pop(0)
-    if not parts or parts[-1].startswith("."):
+    return parts
+
+
+def _relative(name: str) -> str | None:
+    """Return `person/file` of a photo, `None` for one of the set's lists."""
+    if is_list(name):
         return None
-    if len(parts) == 1 and PurePosixPath(parts[0]).suffix.lower() not in IMAGE_SUFFIXES:
-        return None
+    parts = _inner_parts(name)
+    if not has_photo_suffix(name):
+        raise UnfitError(why_no_photo(name))
     if len(parts) != 2:
         raise UnfitError(f"expected {LAYOUT}; move it")
     _refuse_misnamed(*parts)
@@ -70,8 +82,6 @@ def _relative(name: str) -> str | None:
 def _refuse_misnamed(person: str, photo: str) -> None:
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in person + photo):
         raise UnfitError("its name holds control or undecodable characters; rename it")
-    if person.startswith("."):
-        raise UnfitError("a person's folder must not begin with a dot; rename it")
     if len(photo.encode()) > 255:
         raise UnfitError("its name is longer than 255 bytes; rename it")
     named = re.fullmatch(r"(.+)_([0-9]{4})\.jpg", photo)

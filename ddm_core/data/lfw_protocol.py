@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -90,6 +90,17 @@ def read_development_people(path: Path) -> tuple[Person, ...]:
     found = _people(lines, set())
     lines.end()
     return found
+
+
+LISTS: dict[str, Callable[[Path], object]] = {
+    "people.txt": read_people,
+    "pairs.txt": read_pairs,
+    "peopledevtrain.txt": read_development_people,
+    "peopledevtest.txt": read_development_people,
+    "pairsdevtrain.txt": read_development_pairs,
+    "pairsdevtest.txt": read_development_pairs,
+}
+"""The set's own lists by their names in small letters, and what reads each."""
 
 
 def view_2(folds: Sequence[T]) -> Iterator[tuple[tuple[T, ...], T]]:

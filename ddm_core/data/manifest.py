@@ -6,10 +6,14 @@
 - `dataset_digest`: SHA-256 over image size, channels, and per photo key, identity, both splits and pixels;
   equal digests mean that training and attacks see the same data, whatever the files looked like.
 - `metadata`: what the raw folder says of itself: `source`, `credit`, `origin` if any.
+- `fetched`: what became of everything in the source (`ddm_core.data.sources.SourceCounts`), people left out
+  and dead links too; not there if no `ddm fetch` laid the photos, or a package carries them.
 - `params`: the prepare section that made it.
-- `counts`: files `found` = `read` + `quarantined`; photos and people of each split.
+- `counts`: files `found` in the raw folder or rejected by fetch = `read` + `quarantined`; photos and people
+  of each split.
 - `identities`: the people, sorted; a person's place in this list is the label.
 - `quarantined`: the files that are no photos of the set, and why.
+- `protocol`: SHA-256 of each file in `prepared/protocol`: LFW's lists or lfw.bin; not there without any.
 - `shards`: the tar files that hold the pixels, sorted by name.
 
 The single photos lie beside it, see `ddm_core.data.photo_table`.
@@ -23,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ddm_core.data.photo_table import PHOTOS_NAME, Counts, PhotoRecord, PhotoTable, Tally, read_photos
+from ddm_core.data.sources import RawSource, SourceCounts
 from ddm_core.errors import DdmError
 from ddm_core.files import read_json, write_json
 from ddm_core.params import PrepareParams
@@ -76,9 +81,11 @@ class Summary:
     identities: tuple[str, ...]
     quarantined: tuple[QuarantinedFile, ...]
     shards: tuple[ShardRecord, ...]
+    fetched: SourceCounts | None = None
+    protocol: dict[str, str] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest(Summary):
     """The summary and the photos, sorted by key."""
 
@@ -87,27 +94,34 @@ class Manifest(Summary):
 
 def make_summary(
     params: PrepareParams,
-    metadata: dict[str, str],
+    about: RawSource | None,
     tally: Tally,
     quarantined: tuple[QuarantinedFile, ...],
     shards: tuple[ShardRecord, ...],
+    *,
+    found: int,
+    protocol: dict[str, str],
 ) -> Summary:
-    """Return the summary of the photos that `tally` has seen."""
+    """Return the summary of the photos that `tally` has seen; `about` is the raw folder's `source.json`."""
+    metadata = {"source": about.source, "credit": about.credit, "origin": about.origin} if about else {}
     return Summary(
         schema_version=SCHEMA_VERSION,
         dataset_digest=tally.dataset_digest(),
-        metadata=metadata,
+        metadata={name: value for name, value in metadata.items() if value is not None},
         params=params,
-        counts=tally.counts(len(quarantined)),
+        counts=tally.counts(found, len(quarantined)),
         identities=tally.identities(),
         quarantined=quarantined,
         shards=shards,
+        fetched=about.counts if about else None,
+        protocol=protocol or None,
     )
 
 
 def write_summary(prepared: Path, summary: Summary) -> None:
     """Write `manifest.json` into the folder `prepared`."""
-    write_json(prepared / MANIFEST_NAME, dataclasses.asdict(summary))
+    content = {name: value for name, value in dataclasses.asdict(summary).items() if value is not None}
+    write_json(prepared / MANIFEST_NAME, content)
 
 
 def read_summary(prepared: Path) -> Summary:
@@ -146,6 +160,7 @@ def read_manifest(prepared: Path) -> Manifest:
     path = prepared / PHOTOS_NAME
     if tally.dataset_digest() != summary.dataset_digest:
         raise DdmError(f"{path}: the photos do not fit dataset_digest; run ddm prepare again")
-    if tally.counts(len(summary.quarantined)) != summary.counts:
+    counts = tally.counts(summary.counts.found, len(summary.quarantined))
+    if counts != summary.counts or counts.found != counts.read + counts.quarantined:
         raise DdmError(f"{path}: the photos do not fit the manifest's counts; run ddm prepare again")
     return Manifest(**vars(summary), photos=photos)

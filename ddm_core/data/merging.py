@@ -5,8 +5,8 @@ No photo is held in memory, and of each one only what the splits need: its name 
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from pathlib import Path
 
 from ddm_core.data.manifest import QuarantinedFile, ShardRecord, Summary, make_summary, write_summary
 from ddm_core.data.parts import Task, read_members, read_photos, read_quarantined
-from ddm_core.data.photo_table import PhotoRecord, Tally, write_photos
+from ddm_core.data.photo_table import Counts, PhotoRecord, Tally, write_photos
 from ddm_core.data.regions import read_rejected
-from ddm_core.data.sources import SOURCE_NAME, Listing, RawSource
+from ddm_core.data.sources import PROTOCOL_FOLDER, SOURCE_NAME, Listing, RawSource, is_own
 from ddm_core.data.splits import Split, SplitItem, split_by_identity, split_by_image
 from ddm_core.data.tar_shards import ShardWriter, tar_member
 from ddm_core.errors import DdmError
-from ddm_core.files import atomic_directory, read_json
+from ddm_core.files import atomic_directory, read_json, sha256_file
 from ddm_core.params import PrepareParams
 from ddm_core.strict import parse
 
@@ -34,27 +34,61 @@ class _Splits:
 
 
 def merge_parts(
-    params: PrepareParams, *, raw: Path, listing: Listing, tasks: Sequence[Task], prepared: Path
+    params: PrepareParams, *, raw: Path, listing: Listing, found: int, tasks: Sequence[Task], prepared: Path
 ) -> Summary:
     """Write the dataset of the finished parts `tasks`, all of it at once; return its summary.
 
+    `found` files were counted in `raw`.
+
     Raises:
-        DdmError: too many unreadable files, or too few people or photos for a split.
+        DdmError: too many unreadable files, too few people or photos for a split, or files that are neither
+            read nor quarantined.
     """
     quarantined = _quarantined(params, raw, listing, tasks)
     splits = _split(params, raw, tasks)
     # The parts pass a second time: the first shard could not be written before all pixels were known.
     with atomic_directory(prepared) as temporary:
         tally, shards = _write(params, tasks, splits, temporary)
-        summary = make_summary(params, _read_metadata(raw), tally, quarantined, shards)
+        summary = make_summary(
+            params,
+            _read_about(raw),
+            tally,
+            quarantined,
+            shards,
+            found=found + len(read_rejected(raw)),
+            protocol=_copy_protocol(raw, temporary),
+        )
+        _refuse_unaccounted(raw, summary.counts)
         write_summary(temporary, summary)
     return summary
+
+
+def _refuse_unaccounted(raw: Path, counts: Counts) -> None:
+    if counts.found != counts.read + counts.quarantined:
+        raise DdmError(
+            f"{raw}: {counts.found} files were found, {counts.read} read, {counts.quarantined} quarantined;"
+            " the folder changed meanwhile: run ddm prepare again"
+        )
+
+
+def _copy_protocol(raw: Path, folder: Path) -> dict[str, str]:
+    """Take over the lists that fetch kept; return the SHA-256 of each."""
+    place = raw / PROTOCOL_FOLDER
+    names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    kept = [name for name in names if is_own(f"{PROTOCOL_FOLDER}/{name}")]
+    for name in kept:
+        (folder / PROTOCOL_FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(place / name, folder / PROTOCOL_FOLDER / name)
+    return {name: sha256_file(folder / PROTOCOL_FOLDER / name) for name in kept}
 
 
 def _quarantined(
     params: PrepareParams, raw: Path, listing: Listing, tasks: Sequence[Task]
 ) -> tuple[QuarantinedFile, ...]:
-    """Return every file that is no photo, also those that were rejected when the raw folder was laid."""
+    """Return every file that is no photo, also those that were rejected when the raw folder was laid.
+
+    Only those with a photo's name count for max_bad_fraction: others are no loss.
+    """
     bad = [QuarantinedFile(file.relative, file.reason) for file in listing.rejected]
     for task in tasks:
         bad += read_quarantined(task.folder)
@@ -68,7 +102,10 @@ def _quarantined(
             f"{raw}: {len(bad)} of {found} files are unreadable, {len(bad) / found:.2%}, more than"
             f" max_bad_fraction {params.max_bad_fraction:.2%}; mend them or raise it (first: {first})"
         )
-    bad += (QuarantinedFile(file.relative, file.reason) for file in read_rejected(raw))
+    if listing.others:
+        print(f"quarantined {len(listing.others)} files that are no photos by their names", file=sys.stderr)
+    others = (*listing.others, *read_rejected(raw))
+    bad += (QuarantinedFile(file.relative, file.reason) for file in others)
     return tuple(sorted(bad, key=lambda file: file.source))
 
 
@@ -136,10 +173,7 @@ def _store(
             )
 
 
-def _read_metadata(raw: Path) -> dict[str, str]:
+def _read_about(raw: Path) -> RawSource | None:
     """Return what the raw folder says of itself; a folder that was not laid by fetch says nothing."""
     path = raw / SOURCE_NAME
-    if not path.exists():
-        return {}
-    source = dataclasses.asdict(parse(read_json(path), RawSource, str(path)))
-    return {name: value for name, value in source.items() if value is not None}
+    return parse(read_json(path), RawSource, str(path)) if path.exists() else None

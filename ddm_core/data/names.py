@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ddm_core.data.raw import RawPhoto, Rejected
 
@@ -37,9 +37,14 @@ def shared_people(names_a: Iterable[str], names_b: Iterable[str]) -> tuple[str, 
 
 
 def without_people(
-    photos: Iterable[RawPhoto | Rejected], names: Iterable[str], dropped: Counter[str]
+    photos: Iterable[RawPhoto | Rejected],
+    names: Iterable[str],
+    dropped: Counter[str],
+    name_of: Callable[[str], str] = str,
 ) -> Iterator[RawPhoto | Rejected]:
     """Yield `photos` without those of people in `names`, compared as in `shared_people`.
+
+    `name_of` gives the person's name from the name of the photo's folder.
 
     `dropped` counts as the photos pass: person, as the photo's folder is called -> photos dropped; so
     `len(dropped)` people and `dropped.total()` photos in the end. Rejected files pass through.
@@ -47,7 +52,7 @@ def without_people(
     unwanted = {_key(name) for name in names} - {""}
     for photo in photos:
         person = photo.relative.partition("/")[0]
-        if isinstance(photo, RawPhoto) and _key(person) in unwanted:
+        if isinstance(photo, RawPhoto) and _key(name_of(person)) in unwanted:
             dropped[person] += 1
         else:
             yield photo

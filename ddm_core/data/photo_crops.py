@@ -35,7 +35,14 @@ def read(folder: Path) -> Iterator[RawPhoto | Rejected]:
     """
     listing = list_files(folder)
     yield from listing.rejected
+    yield from listing.others
+    stems: set[str] = set()
     for file in listing.photos:
+        stem = PurePosixPath(file.relative).stem
+        if stem in stems:
+            yield Rejected(file.relative, f"a second photo called {stem}; rename one of the two")
+            continue
+        stems.add(stem)
         yield from crops(folder / file.relative, file.relative)
 
 
@@ -49,10 +56,15 @@ def crops(path: Path, relative: str) -> Iterator[RawPhoto | Rejected]:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         yield Rejected(relative, f"cannot be decoded ({error}); mend or replace it")
         return
-    name = PurePosixPath(relative).stem
+    name, empty = PurePosixPath(relative).stem, True
     for scale in SCALES:
         for row, column, crop in _crops(photo, scale):
+            empty = False
             yield RawPhoto(f"{name}/{round(100 * scale):03}_{row:02}_{column:02}.png", _png(crop))
+    if empty:
+        yield Rejected(
+            relative, f"gives no crop: below {CROP} pixels a side, or a drawing; take another photo"
+        )
 
 
 def _crops(photo: Image.Image, scale: float) -> Iterator[tuple[int, int, Image.Image]]:

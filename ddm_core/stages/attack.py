@@ -117,6 +117,7 @@ def _target(
         recogniser=load_recogniser(recogniser, where),
         params=params,
         device=where,
+        prepared=prepared,
         others={other.name: load_obfuscator(other, master_key=attacker, device=where) for other in siblings},
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +17,23 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ddm_core.data.dvc_source import is_dvc, read_dvc
+from ddm_core.data.facescrub import people_table
 from ddm_core.data.raw import RawPhoto, Region, Rejected
-from ddm_core.data.readers import CREDITS, open_source, protocol_files
+from ddm_core.data.readers import CREDITS, Notes, count_source, open_source, protocol_files
 from ddm_core.data.regions import write_regions, write_rejected
-from ddm_core.data.sources import SOURCE_NAME, RawSource, combined_digest, list_photos
+from ddm_core.data.sources import (
+    PEOPLE_NAME,
+    PROTOCOL_FOLDER,
+    SOURCE_NAME,
+    RawSource,
+    SourceCounts,
+    combined_digest,
+    list_photos,
+)
 from ddm_core.errors import DdmError
 from ddm_core.fetch_params import PLACES, FetchParams
-from ddm_core.files import atomic_directory, sha256_file, write_json
+from ddm_core.files import atomic_directory, sha256_file, write_json, write_text
 from ddm_core.storage import download_tree, is_remote
-
-PROTOCOL = "protocol"
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,9 @@ class FetchResult:
 
     `digest` is the hexadecimal SHA-256 over the photos' relative names and contents
     (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects. `rejected` files are named
-    in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say. `origin` is
-    the git commit and DVC's hash of photos that came from a DVC project.
+    in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say. `found` is
+    what the source holds (`SourceCounts`), `missing` what FaceScrub lists and nobody has, `dropped` what its
+    corrections take out. `origin` is the git commit and DVC's hash of photos that came from a DVC project.
     """
 
     source: str
@@ -48,34 +55,72 @@ class FetchResult:
     rejected: int = 0
     excluded_people: int = 0
     excluded_photos: int = 0
+    found: int | None = None
+    missing: int = 0
+    dropped: int = 0
 
 
 def run(params: FetchParams, *, raw: Path) -> FetchResult:
     """Fill the folder `raw` from the source that params name; an earlier `raw` is replaced only at the end.
 
     One photo at a time is in memory. Beside the photos: source.json, and where there is something to say
-    regions.jsonl (where the faces are), rejected.jsonl, and protocol/ with the set's own lists.
+    regions.jsonl (where the faces are), rejected.jsonl, facescrub_people.tsv (what there is of each person),
+    and protocol/ with the set's own lists.
 
     Raises:
         DdmError: the source is missing, is not the one we know, holds no photo or cannot be read; its photos
-            are not those of `params.digest`.
+            are not those of `params.digest`; it changed while it was read.
     """
     _refuse_bad_place(params, raw)
-    excluded: Counter[str] = Counter()
+    notes = Notes()
     with atomic_directory(raw) as temporary:
         with _local(params, temporary) as (local, origin):
-            rejected = _lay_photos(local, temporary, excluded)
-        _describe(temporary, RawSource(params.source, CREDITS[params.source], origin))
-        _lay_protocol(params, temporary)
+            rejected = _lay_photos(local, temporary, notes)
+            found = count_source(local, notes)
+            _lay_protocol(local, temporary)
+        measured = _measure(params.source, temporary)
+        counts = _account(params, measured, notes, found, rejected)
+        _describe(temporary, RawSource(params.source, CREDITS[params.source], origin, counts))
         result = dataclasses.replace(
-            _measure(params.source, temporary),
+            measured,
             origin=origin,
             rejected=rejected,
-            excluded_people=len(excluded),
-            excluded_photos=excluded.total(),
+            excluded_people=len(notes.excluded),
+            excluded_photos=notes.excluded.total(),
+            found=found,
+            missing=counts.missing if counts else 0,
+            dropped=counts.dropped if counts else 0,
         )
         _refuse_other_photos(params, result)
     return result
+
+
+def _account(
+    params: FetchParams, measured: FetchResult, notes: Notes, found: int | None, rejected: int
+) -> SourceCounts | None:
+    """Return what became of all that was found.
+
+    Raises:
+        DdmError: not everything is accounted for.
+    """
+    if found is None:
+        return None
+    cut = params.source == "photo_crops"  # there a file is many photos, and their "person"
+    counts = SourceCounts(
+        found=found,
+        taken=measured.identities if cut else measured.photos,
+        rejected=rejected,
+        excluded=len(notes.excluded) if cut else notes.excluded.total(),
+        excluded_people=len(notes.excluded),
+        missing=notes.facescrub.missing if notes.facescrub else 0,
+        dropped=notes.facescrub.dropped if notes.facescrub else 0,
+    )
+    if counts.unaccounted:
+        raise DdmError(
+            f"{params.uri}: {found} files were found, what became of {found - counts.unaccounted} is known;"
+            " the source changed while it was read: fetch again"
+        )
+    return counts
 
 
 def _refuse_bad_place(params: FetchParams, raw: Path) -> None:
@@ -114,13 +159,13 @@ def _describe(folder: Path, source: RawSource) -> None:
     write_json(folder / SOURCE_NAME, content)
 
 
-def _lay_photos(params: FetchParams, folder: Path, excluded: Counter[str]) -> int:
+def _lay_photos(params: FetchParams, folder: Path, notes: Notes) -> int:
     """Write every photo of the source into `folder`; return how many files were rejected."""
     from tqdm import tqdm
 
     regions: dict[str, Region] = {}
     rejected: list[Rejected] = []
-    photos = open_source(params, excluded)
+    photos = open_source(params, notes)
     first = list(islice(photos, 1))  # a source that is not there is told before a bar is drawn
     for photo in tqdm(chain(first, photos), desc="fetch", unit="photo"):
         if isinstance(photo, Rejected):
@@ -133,6 +178,8 @@ def _lay_photos(params: FetchParams, folder: Path, excluded: Counter[str]) -> in
         write_regions(folder, regions)
     if rejected:
         write_rejected(folder, rejected)
+    if notes.facescrub:
+        write_text(folder / PEOPLE_NAME, people_table(notes.facescrub))
     return len(rejected)
 
 
@@ -144,8 +191,8 @@ def _write(photo: RawPhoto, folder: Path) -> None:
 
 def _lay_protocol(params: FetchParams, folder: Path) -> None:
     for name, path in protocol_files(params).items():
-        (folder / PROTOCOL).mkdir(exist_ok=True)
-        shutil.copyfile(path, folder / PROTOCOL / name)
+        (folder / PROTOCOL_FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / PROTOCOL_FOLDER / name)
 
 
 def _measure(source: str, folder: Path) -> FetchResult:

@@ -12,13 +12,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddm_core.data.accounting import count_files
 from ddm_core.data.faces import require_detector
 from ddm_core.data.merging import merge_parts
 from ddm_core.data.parts import Decoding, Task, is_current, make_part
 from ddm_core.data.parts_folder import Share, open_parts, plan_parts, remove_parts
 from ddm_core.data.photo_table import Counts
 from ddm_core.data.regions import read_regions
-from ddm_core.data.sources import Listing, list_files
+from ddm_core.data.sources import Listing, is_own, list_files
 from ddm_core.data.workers import available_cores, orderly_termination, outcomes
 from ddm_core.errors import DdmError
 from ddm_core.params import PrepareParams
@@ -43,11 +44,12 @@ class ShareResult:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What lies in a raw folder, and the parts to make of it."""
+    """What lies in a raw folder, `found` files in all, and the parts to make of it."""
 
     params: PrepareParams
     raw: Path
     listing: Listing
+    found: int
     folder: Path
     tasks: Sequence[Task]
 
@@ -120,11 +122,11 @@ def _plan(params: PrepareParams, raw: Path, prepared: Path, folder: Path | None)
     if params.detect_faces:
         require_detector()
     folder = folder or prepared.with_name(f"{prepared.name}.parts")
-    listing = list_files(raw)
+    listing, found = list_files(raw), count_files(raw, is_own)
     open_parts(folder)
     decoding = Decoding(params.image_size, params.channels, params.square, params.detect_faces)
     tasks = plan_parts(listing.photos, read_regions(raw), decoding, raw, folder)
-    return _Plan(params, raw, listing, folder, tasks)
+    return _Plan(params, raw, listing, found, folder, tasks)
 
 
 def _make_parts(tasks: Sequence[Task], workers: int | None) -> None:
@@ -153,7 +155,12 @@ def _count(workers: int | None) -> int:
 
 def _merge(plan: _Plan, prepared: Path) -> PrepareResult:
     summary = merge_parts(
-        plan.params, raw=plan.raw, listing=plan.listing, tasks=plan.tasks, prepared=prepared
+        plan.params,
+        raw=plan.raw,
+        listing=plan.listing,
+        found=plan.found,
+        tasks=plan.tasks,
+        prepared=prepared,
     )
     remove_parts(plan.folder)
     return PrepareResult(summary.dataset_digest, summary.counts)

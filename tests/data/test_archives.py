@@ -11,6 +11,7 @@ import zipfile
 
 import pytest
 from lfw_files import write_folder, write_tar, write_zip
+from unprivileged import as_nobody, open_folder
 
 from ddm_core.data.archives import UnfitError, entries, photos
 from ddm_core.data.raw import RawPhoto, Rejected
@@ -190,22 +191,30 @@ def test_folders_may_nest_deeper_than_python_calls(tmp_path):
         subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_rejected_and_a_set_that_may_not_is_refused(tmp_path):
-    root = write_folder(tmp_path / "set", FILES | {"boris/1.jpg": b"", "carla/1.jpg": b""})
-    (root / "boris").chmod(0)
-    (root / "carla/1.jpg").chmod(0)
-    good, bad = split(root)
-    assert good == FILES
+def test_what_may_not_be_read_is_rejected():
+    def names_and_reasons():
+        good, bad = split(root)
+        return sorted(good), bad
+
+    with open_folder() as folder:
+        root = write_folder(folder / "set", FILES | {"boris/1.jpg": b"", "carla/1.jpg": b""})
+        (root / "boris").chmod(0)
+        (root / "carla/1.jpg").chmod(0)
+        good, bad = as_nobody(names_and_reasons)
+        (root / "boris").chmod(0o755)
+    assert good == sorted(FILES)
     assert list(bad) == ["boris", "carla/1.jpg"]
     assert all("Permission denied" in reason for reason in bad.values())
-    (root / "boris").chmod(0o755)
-    root.chmod(0)
-    assert "cannot be listed (Permission denied)" in refusal(root)
-    root.chmod(0o755)
-    archive = write_tar(tmp_path / "set.tgz", FILES)
-    archive.chmod(0)
-    assert "cannot be read (Permission denied)" in refusal(archive)
+
+
+def test_a_set_that_may_not_be_read_is_refused():
+    with open_folder() as folder:
+        root = write_folder(folder / "set", FILES)
+        archive = write_tar(folder / "set.tgz", FILES)
+        for path, reason in ((root, "cannot be listed"), (archive, "cannot be read")):
+            path.chmod(0)
+            assert f"{reason} (Permission denied)" in as_nobody(lambda path=path: refusal(path))
+        root.chmod(0o755)
 
 
 @every_form

@@ -11,6 +11,7 @@ import numpy
 import pytest
 from bad_files import COMPOSED, DECOMPOSED, JPEG, PHOTOS, PNG, REJECTED, SIDE, OddFile, bytes_of, lay, picture
 from PIL import Image
+from unprivileged import as_nobody, open_folder
 
 from ddm_core.data.imaging import decode, open_photo, read_photo
 from ddm_core.data.raw import Rejected
@@ -132,17 +133,16 @@ def test_refused_files_leave_no_open_handle(tmp_path):
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
-def test_what_nobody_may_read_is_named(tmp_path):
-    lay(tmp_path, PHOTOS[0])
-    lay(tmp_path, PHOTO_BESIDE)
-    (tmp_path / PHOTOS[0].relative).chmod(0)
-    if os.access(tmp_path / PHOTOS[0].relative, os.R_OK):
-        pytest.skip("this user (root?) reads whatever the permissions say")
-    (tmp_path / "zoe").chmod(0)
-    try:
-        found = account(tmp_path)
-    finally:
-        (tmp_path / "zoe").chmod(0o755)
+def test_what_nobody_may_read_is_named():
+    with open_folder() as root:
+        lay(root / "raw", PHOTOS[0])
+        lay(root / "raw", PHOTO_BESIDE)
+        (root / "raw" / PHOTOS[0].relative).chmod(0)
+        (root / "raw/zoe").chmod(0)
+        try:
+            found = as_nobody(lambda: account(root / "raw"))
+        finally:
+            (root / "raw/zoe").chmod(0o755)
     assert "Permission denied" in found[PHOTOS[0].relative]
     assert found["zoe"] == "a folder that cannot be listed (Permission denied); mend or remove it"
 
@@ -183,13 +183,33 @@ def test_a_link_into_a_hidden_folder_of_the_tree_is_named(tmp_path):
     )
 
 
-def test_other_files_and_links_to_them_are_no_candidates(tmp_path):
+def test_other_files_and_links_to_them_are_no_photos_and_are_named_apart(tmp_path):
     lay(tmp_path, PHOTOS[0])
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "link.txt").symlink_to("notes.txt")
     (tmp_path / "passwords").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "pipe")
-    assert list_files(tmp_path).rejected == ()
+    listing = list_files(tmp_path)
+    assert listing.rejected == ()
+    assert [file.relative for file in listing.others] == ["link.txt", "notes.txt", "passwords", "pipe"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("anna/1.gif", "pictures of the kind .gif are not read; save it as JPEG or PNG"),
+        ("anna/1.TIFF", "pictures of the kind .tiff are not read; save it as JPEG or PNG"),
+        ("anna/1", "a name without a suffix; add .jpg or .png if it is a photo, or remove it"),
+        ("anna/1.txt", r"not a photo by its suffix \(.*\.jfif, .*\); rename it if it is one, or remove it"),
+        ("lfw.bin", "pairs of photos without people, nothing to train on; name it in fetch.verification"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_with_its_reason(tmp_path, name, reason):
+    lay(tmp_path, PHOTOS[0])
+    lay(tmp_path, OddFile(name, bytes_of(b"any")))
+    (other,) = list_files(tmp_path).others
+    assert other.relative == name
+    assert re.fullmatch(reason, other.reason)
 
 
 def test_a_bomb_is_judged_by_its_header_before_memory_is_taken(tmp_path):

@@ -36,9 +36,8 @@ TREE = {
     "CASIA-WebFace/0000045/001.jpg": ANNA,
     "CASIA-WebFace/0000045/002.JPG": BORIS,
     "CASIA-WebFace/0000099/010.png": PNG,
-    "CASIA-WebFace/0000099/Thumbs.db": b"cache",
     "CASIA-WebFace/.hidden/0000099/001.jpg": CARLA,
-    "casia_list.txt": b"a list",
+    "names.txt": b"0000045 Anna Lee",
 }
 AS_TREE = [
     RawPhoto("0000045/001.jpg", ANNA),
@@ -47,13 +46,13 @@ AS_TREE = [
 ]
 
 
-def photos(path):
-    return list(casia_webface.read(path))
+def photos(path, **options):
+    return list(casia_webface.read(path, **options))
 
 
-def split(path):
+def split(path, **options):
     """The photos, and the rejected files by name -> reason; each reason is one line."""
-    found = photos(path)
+    found = photos(path, **options)
     rejected = {one.relative: one.reason for one in found if isinstance(one, Rejected)}
     assert all("\n" not in text for item in rejected.items() for text in item)
     assert len(rejected) == sum(isinstance(one, Rejected) for one in found)
@@ -100,8 +99,10 @@ def test_folders_around_the_identity_folders_do_not_matter(tmp_path):
 STRAYS = {
     "0000045/001.jpg": (ANNA, None),
     "stray.jpg": (ANNA, "no identity folder"),
-    "Anna/001.jpg": (ANNA, "no identity folder"),
-    "\u0660\u0660\u0661/001.jpg": (ANNA, "no identity folder"),
+    "CASIA-WebFace/stray.jpg": (ANNA, "no identity folder"),
+    "0000045/Thumbs.db": (b"cache", "not a photo by its suffix"),
+    "0000045/photo": (ANNA, "a name without a suffix"),
+    "list.txt": (b"a list", "not a photo by its suffix"),
     "0000045/0\n1.jpg": (ANNA, "control or undecodable"),
     "again/0000045/001.jpg": (ANNA, "a second 0000045/001.jpg"),
 }
@@ -121,8 +122,7 @@ def test_files_that_cannot_be_taken_are_rejected_and_the_rest_is_read(tmp_path):
     with (root / "0000045/002.jpg").open("r+b") as file:
         file.truncate(MAX_BYTES + 1)  # a hole, which takes no room
     (root / "0000045/003.jpg").symlink_to("/etc/passwd")
-    (root / "0000045/Thumbs.db").symlink_to("/etc/passwd")
-    found, rejected = split(root)
+    found, rejected = split(root, lists={"list.txt"})
     assert found == [RawPhoto("0000045/001.jpg", ANNA)]
     assert rejected == {
         "0000045/002.jpg": "larger than 256 MiB; make it smaller",
@@ -138,6 +138,47 @@ def test_what_is_no_set_is_refused_in_one_line(tmp_path):
     write_folder(tmp_path, {"photo.jpg": ANNA, "photo.rec": ANNA})
     assert "photo.jpg: a damaged archive or none at all" in refusal(tmp_path / "photo.jpg")
     assert "not a RecordIO file" in refusal(tmp_path / "photo.rec")
+
+
+@pytest.mark.parametrize("write", [write_folder, write_tar, write_zip])
+def test_folders_may_be_named_after_the_people(tmp_path, write):
+    named = {"CASIA-WebFace/Anna_Lee/001.jpg": ANNA, "webface/Björn/1.png": PNG}
+    assert photos(write(tmp_path / "set", named)) == [
+        RawPhoto("Anna_Lee/001.jpg", ANNA),
+        RawPhoto("Björn/1.png", PNG),
+    ]
+
+
+def test_names_are_found_by_number_however_many_zeros_and_records_count_their_own_people(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\ufeff0000045 Anna Lee\r\n\n0000099\tBjörn\nid_000045, Cy Doe\n", encoding="utf-8")
+    names = casia_webface.read_names([path])
+    assert [casia_webface.name_of(names, one) for one in ("0000045", "45", "99", "id_000045", "Dora")] == [
+        "Anna Lee",
+        "Anna Lee",
+        "Björn",
+        "Cy Doe",
+        "Dora",
+    ]
+    with pytest.raises(DdmError, match="person id_000099 has no name to compare with"):
+        casia_webface.name_of(names, "id_000099")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("0000045\n", "names.txt:1: expected a number and a name, as 0000045 Anna_Lee"),
+        ("45 Anna\nAnna 45\n", "names.txt:2: expected a number and a name"),
+        ("45 Anna\n0045 Zoe\n", "names.txt:2: 0045 has another name above"),
+        (b"45 \xff\n", "names.txt: cannot be read"),
+        (None, "names.txt: cannot be read"),
+    ],
+)
+def test_a_list_of_names_in_another_form_is_refused_with_its_line(tmp_path, text, reason):
+    if text is not None:
+        (tmp_path / "names.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DdmError, match=reason):
+        casia_webface.read_names([tmp_path / "names.txt"])
 
 
 # InsightFace's records
@@ -202,12 +243,12 @@ def test_an_image_that_does_not_fit_the_set_is_rejected(records, payload, reason
 @pytest.mark.parametrize(
     "labels", [[3.0, 8.0], [0.0, 4.0], [4.0, 3.0], [float("nan"), 4.0], [3.0, 2.0**40], [3.0], 3.0]
 )
-def test_a_damaged_identity_record_is_rejected_with_its_images(records, labels):
+def test_a_damaged_identity_record_is_told_with_each_image_of_its_person(records, labels):
     rewrite(records, {**image_set(PEOPLE), 8: image_payload(labels, 8, b"")})
     found, rejected = split(records)
     assert found == AS_RECORDS[:2] + AS_RECORDS[3:]
-    assert rejected.keys() == {"train.rec/00000008", "train.rec/00000003"}
-    assert rejected["train.rec/00000008"].startswith("identity record: ")
+    assert rejected.keys() == {"train.rec/00000003"}
+    assert "shows person 1, whose identity record cannot be used: " in rejected["train.rec/00000003"]
 
 
 @pytest.mark.parametrize(

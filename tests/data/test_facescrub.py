@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 from facescrub_files import (
     ACTORS,
+    ACTRESSES,
     ANNA,
     BEN,
     FACES,
@@ -19,7 +20,7 @@ from facescrub_files import (
     write_lists,
 )
 
-from ddm_core.data.facescrub import Summary, describe, listed_downloads, read
+from ddm_core.data.facescrub import Summary, describe, listed_downloads, people_table, read
 from ddm_core.data.raw import RawPhoto, Region, Rejected
 from ddm_core.errors import DdmError
 
@@ -55,7 +56,7 @@ def test_images_are_found_by_every_usual_naming(tmp_path, naming):
         "Anna Lee/21_202",
     ]
     assert {photo.relative.rpartition(".")[2] for photo in found} <= {"jpg", "jpeg", "png"}
-    assert summary == Summary({BEN: 2, ANNA: 2}, 0, 0, 0, 0, 0, 0)
+    assert summary == Summary({BEN: 2, ANNA: 2}, 0, 0, 0, 0, 0, 0, listed={BEN: 2, ANNA: 2})
 
 
 def test_the_order_is_that_of_the_lists(tmp_path):
@@ -72,7 +73,7 @@ def test_the_order_is_that_of_the_lists(tmp_path):
 
 
 def test_two_faces_in_one_image_are_two_photos_each_with_its_own_box(tmp_path):
-    lay(tmp_path / "images", FACES, IMAGE_ID)
+    lay(tmp_path / "images", ACTRESSES, IMAGE_ID)
     found, _ = read_all(tmp_path / "images", write_lists(tmp_path)[1:])
     assert found == [
         RawPhoto("Anna Lee/21_201.jpg", SHARED, Region((10.0, 20.0, 30.0, 60.0))),
@@ -140,7 +141,7 @@ def test_an_image_beside_its_crop_is_the_one_that_counts(tmp_path):
     lay(tmp_path / "images", FACES, NAMINGS["image below its kind"])
     lay(tmp_path / "images/actors", crops, NAMINGS["faces"])
     _, summary = read_all(tmp_path / "images", write_lists(tmp_path))
-    assert summary == Summary({BEN: 2, ANNA: 2}, 0, 0, 0, 0, 0, 0)
+    assert summary == Summary({BEN: 2, ANNA: 2}, 0, 0, 0, 0, 0, 0, listed={BEN: 2, ANNA: 2})
 
 
 def test_where_neither_image_nor_crop_is_the_listed_one_the_image_is_named(tmp_path):
@@ -178,7 +179,10 @@ def test_images_of_no_face_hidden_files_and_other_files_are_told_apart(tmp_path)
     for name in ("stray.jpg", ".hidden.jpg", ".parts/21.jpg", "readme.txt"):
         (tmp_path / "images" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "images" / name).write_bytes(b"any")
-    assert read_all(tmp_path / "images", write_lists(tmp_path))[1].unlisted == 1
+    (tmp_path / "images/facescrub_actors.txt").write_text(HEADER)
+    found, summary = read_all(tmp_path / "images", write_lists(tmp_path))
+    assert (summary.unlisted, summary.others) == (1, 1)
+    assert [file.relative for file in found if isinstance(file, Rejected)] == ["stray.jpg", "readme.txt"]
 
 
 def test_a_file_that_cannot_be_read_is_rejected_and_counted(tmp_path):
@@ -236,7 +240,7 @@ def test_a_folder_with_none_of_the_images_is_an_error(tmp_path):
     ],
 )
 def test_a_bad_line_is_rejected_in_one_line_and_the_rest_is_read(tmp_path, line, reason):
-    lay(tmp_path / "images", FACES, IMAGE_ID)
+    lay(tmp_path / "images", ACTORS, IMAGE_ID)
     path = write_list(tmp_path / "list.txt", [ACTORS[0], line, ACTORS[1]])
     found, summary = read_all(tmp_path / "images", [path])
     first, rejected, last = found
@@ -251,7 +255,8 @@ def test_windows_line_ends_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path
     lay(tmp_path / "images", FACES, IMAGE_ID)
     path = tmp_path / "list.txt"
     path.write_bytes(("\ufeff" + "\r\n".join([HEADER, ACTORS[0].line, "", ACTORS[1].line])).encode())
-    assert read_all(tmp_path / "images", [path])[1] == Summary({BEN: 2}, 0, 0, 0, 0, 0, 1)
+    summary = read_all(tmp_path / "images", [path])[1]
+    assert summary == Summary({BEN: 2}, 0, 0, 0, 0, 0, 1, listed={BEN: 2})
 
 
 @pytest.mark.parametrize(
@@ -288,7 +293,8 @@ def test_corrections_drop_faces_move_boxes_and_rename_people(tmp_path):
         ("Anne Li/21_201.jpg", (10.0, 20.0, 30.0, 60.0)),
         ("Anne Li/21_202.jpg", (0.0, 0.0, 9.0, 9.0)),
     ]
-    assert summary == Summary({BEN: 1, "Anne Li": 2}, 0, 0, 0, 1, 0, 0)
+    people = {BEN: 1, "Anne Li": 2}
+    assert summary == Summary(people, 0, 0, 0, 1, 0, 0, listed=people)
 
 
 def test_an_image_is_dropped_with_all_its_faces(tmp_path):
@@ -345,6 +351,11 @@ def test_the_summary_tells_what_survived_a_person_and_what_did_not():
     )
     assert "images in no list 7" in text
     assert text.index("Ben O'Hara (0)") < text.index("Anna Lee (3)") < text.index("Cy (8)")
+
+
+def test_the_table_has_a_line_a_person():
+    summary = Summary({BEN: 0, ANNA: 3}, 5, 0, 0, 0, 0, 0, listed={BEN: 1, ANNA: 7})
+    assert people_table(summary) == "name\tlisted\tthere\nAnna Lee\t7\t3\nBen O'Hara\t1\t0\n"
 
 
 def test_every_image_is_downloaded_once_under_its_digest_from_any_of_its_addresses(tmp_path):

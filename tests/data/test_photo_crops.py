@@ -36,13 +36,22 @@ def test_a_photo_is_covered_from_edge_to_edge_at_every_scale_it_is_large_enough_
 def test_drawings_give_no_crop_and_broken_files_are_named(folder):
     found = list(read(folder))
     assert not any(isinstance(photo, RawPhoto) and photo.relative.startswith("line") for photo in found)
-    assert [photo.relative for photo in found if isinstance(photo, Rejected)] == ["torn.jpg"]
+    rejected = {photo.relative: photo.reason for photo in found if isinstance(photo, Rejected)}
+    assert rejected.keys() == {"line.png", "torn.jpg"}
+    assert "gives no crop" in rejected["line.png"]
+
+
+def test_of_two_photos_that_would_give_crops_of_one_name_the_second_is_rejected(folder):
+    (folder / "more").mkdir()
+    (folder / "more/sea.png").write_bytes((folder / "sea.png").read_bytes())
+    rejected = {photo.relative: photo.reason for photo in read(folder) if isinstance(photo, Rejected)}
+    assert "a second photo called sea" in rejected["sea.png"]
 
 
 def test_fetch_lays_square_crops_that_are_the_same_every_time(folder, tmp_path):
     params = FetchParams("photo_crops", uri=str(folder))
     first, again = (fetch.run(params, raw=tmp_path / name) for name in ("first", "again"))
-    assert (first.photos, first.identities, first.rejected) == (10, 1, 1)
+    assert (first.photos, first.identities, first.rejected, first.found) == (10, 1, 2, 3)
     assert first.digest == again.digest
     sizes = {Image.open(path).size for path in (tmp_path / "first/sea").iterdir()}
     assert sizes == {(CROP, CROP)}

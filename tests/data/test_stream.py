@@ -41,7 +41,8 @@ def write_dataset(folder, sizes):
         records += writer.records
         number += size
     params = PrepareParams(16, 1, "crop", 0.2, 0.2, 0.01, 1, 0)
-    write_summary(folder, make_summary(params, {}, Tally(params), (), tuple(records)))
+    summary = make_summary(params, None, Tally(params), (), tuple(records), found=0, protocol={})
+    write_summary(folder, summary)
     return folder
 
 

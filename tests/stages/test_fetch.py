@@ -274,7 +274,9 @@ def test_a_file_that_is_no_protocol_file_is_refused_before_anything_is_laid(tmp_
     [
         ({"source": "lfw"}, "uri is empty; name LFW's folder or archive"),
         ({"source": "facescrub", "uri": "x"}, "lists is empty; name facescrub_actors.txt"),
-        ({"source": "folder", "uri": "x", "lists": ("a",)}, "lists are for lfw and facescrub"),
+        ({"source": "folder", "uri": "x", "lists": ("a",)}, "lists are for lfw, facescrub and casia_webface"),
+        ({"source": "casia_webface", "uri": "x", "lists": ("a",)}, "name both or neither"),
+        ({"source": "lfw", "uri": "x", "verification": "lfw.bin"}, "name pairs.txt in lists instead"),
         ({"source": "folder", "uri": "x", "margin": 0.1}, "corrections and margin are for facescrub"),
         ({"source": "lfw", "uri": "s3://faces/lfw"}, "uri is an address"),
         ({"source": "facescrub", "uri": "x", "lists": ("a",), "margin": -1.0}, "must not be negative"),
