@@ -210,6 +210,13 @@ def test_a_failing_task_is_told_in_one_line_with_its_reason(tmp_path, photo_fold
     assert recorded.data.tags["ddm.pipeline_state"] == "FAILED"
 
 
+def test_a_dvc_project_is_found_from_the_folder_in_which_it_was_named(tmp_path, photo_folder):
+    folder = make_folder(tmp_path, photo_folder)
+    result = run(folder, *command("fetch.uri=dvc://faces@main:data"))
+    assert result.returncode == 1
+    assert f"dvc://{folder}/faces@main:data: no git repository there" in result.stderr
+
+
 def test_a_folder_with_other_files_is_refused_and_keeps_them(tmp_path, photo_folder):
     folder = make_folder(tmp_path, photo_folder)
     others = [folder / "out" / name for name in ("tmp/notes.txt", ".draft.tmp", "report.html")]
