@@ -35,6 +35,7 @@ def add_parameter_options(parser: argparse.ArgumentParser, params_file: Path | N
         metavar="SECTION.KEY=VALUE",
         help="changes one more, such as train.keyed_ddm.steps=2000; may be repeated",
     )
+    parser.set_defaults(pin=False)  # not every verb has --pin
 
 
 def add_compile_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,7 @@ def read_parameters(options: argparse.Namespace) -> Params:
     from pipelines.arguments import load_params
 
     params = load_params(options.params, options.params_file, options.param)
-    return _pinned(params) if getattr(options, "pin", False) else params
+    return _pinned(params) if options.pin else params
 
 
 def _pinned(params: Params) -> Params:
