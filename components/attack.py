@@ -34,6 +34,6 @@ def attack(
         recogniser=Path(recogniser.path),
         result=folder,
     )
-    confusion.log_confusion_matrix(*publish_confusion(folder, Path(confusion.path)))
+    publish_confusion(folder, Path(confusion.path), confusion.log_confusion_matrix)
     result.metadata.update(facts(measured))
     accuracy.metadata.update(publish_figures(measured, Path(accuracy.path)))

@@ -6,14 +6,18 @@ from components.image import IMAGE
 
 
 @component(base_image=IMAGE, install_kfp_package=False)
-def fetch(params: dict, raw: Output[Dataset]) -> None:
-    """Lay the raw photos into one folder and check their digest."""
+def fetch(params: dict, raw: Output[Dataset], pinned: bool = False) -> None:
+    """Lay the raw photos into one folder and check their digest.
+
+    `pinned`: refuse parameters that do not name their photos, for a task that is taken from a cache.
+    """
     from pathlib import Path
 
     from ddm_core.artifacts import facts
-    from ddm_core.params import FetchParams
+    from ddm_core.fetch_params import FetchParams, require_pinned
     from ddm_core.stages import fetch
     from ddm_core.strict import parse
 
-    result = fetch.run(parse(params, FetchParams, "fetch"), raw=Path(raw.path))
+    wanted = require_pinned(parse(params, FetchParams, "fetch"), pinned=pinned)
+    result = fetch.run(wanted, raw=Path(raw.path))
     raw.metadata.update(facts(result))

@@ -10,4 +10,4 @@ def notify(status: PipelineTaskFinalStatus) -> None:
     """Report a failure in the log and as a failed run in MLflow."""
     from ddm_core.outcome import report_outcome
 
-    report_outcome(status.state, status.pipeline_task_name, status.error_message)
+    report_outcome(status.state, status.error_message)

@@ -27,4 +27,4 @@ def recognise(
     )
     recogniser.metadata.update(facts(result))
     accuracy.metadata.update(publish_figures(result, Path(accuracy.path)))
-    confusion.log_confusion_matrix(*publish_confusion(folder, Path(confusion.path)))
+    publish_confusion(folder, Path(confusion.path), confusion.log_confusion_matrix)

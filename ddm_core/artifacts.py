@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +35,15 @@ def publish_figures(result: Any, path: Path) -> dict[str, float]:  # noqa: ANN40
     return found
 
 
-def publish_confusion(folder: Path, path: Path) -> tuple[list[str], list[list[int]]]:
-    """Write the confusion matrix that lies in `folder` to a file of its own; return categories and counts."""
+def publish_confusion(folder: Path, path: Path, show: Callable[[list[str], list[list[int]]], object]) -> None:
+    """Write the confusion matrix of `folder` to a file of its own, and `show` its categories and counts.
+
+    An attack that does not apply has none: nothing is shown, and the file says so.
+    """
     categories, matrix = read_confusion(folder)
     write_json(path, {"categories": categories, "matrix": matrix})
-    return categories, matrix
+    if categories:
+        show(categories, matrix)
 
 
 def publish_report(

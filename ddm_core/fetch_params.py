@@ -65,6 +65,22 @@ class FetchParams:
         )
         self._check_what_only_some_sources_have()
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether these params name the photos themselves, so that they always give the same raw folder.
+
+        So do a digest, a full commit of a DVC project, and a set that comes with a package. An address alone
+        does not, nor do text files, which may change beside photos that have a digest.
+        """
+        if self.lists or self.corrections:
+            return False
+        return self.digest is not None or (self.exclude_people is None and self._names_a_version())
+
+    def _names_a_version(self) -> bool:
+        if is_dvc(self.uri or ""):
+            return re.fullmatch(r"[0-9a-f]{40}", parse_dvc(self.uri or "").revision) is not None
+        return self.source in ("orl", "scikit_image")
+
     def _check_what_only_some_sources_have(self) -> None:
         _require(
             not self.lists or self.source in ("lfw", "facescrub", "casia_webface"),
@@ -87,6 +103,22 @@ class FetchParams:
             f"corrections and margin are for facescrub, not for {self.source}; leave them out",
         )
         _require(0 <= self.margin < math.inf, f"margin is {self.margin}; it must not be negative")
+
+
+def require_pinned(params: FetchParams, *, pinned: bool = True) -> FetchParams:
+    """Return `params`; with `pinned` only where they name their photos.
+
+    For a caller that keeps what was fetched and gives it out again for the same params.
+
+    Raises:
+        DdmError: other photos may be behind the same params tomorrow.
+    """
+    if pinned and not params.is_pinned:
+        raise DdmError(
+            f"fetch: {params.uri or params.source} may hold other photos tomorrow, and this pipeline keeps "
+            "what it fetched for the same parameters; set fetch.digest, or submit it with these parameters"
+        )
+    return params
 
 
 def _require(condition: bool, message: str) -> None:

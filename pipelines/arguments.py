@@ -35,19 +35,35 @@ def load_params(params: Path, overrides: Path | None = None, settings: Sequence[
         merged = _merge(merged, change)
     try:
         return parse_params(merged, str(params))
-    except DdmError:
-        _blame(content, changes)
-        raise
+    except DdmError as error:
+        where = _blamed(content, changes, str(params), str(error))
+        raise DdmError(str(error).replace(str(params), where, 1)) from None
 
 
-def _blame(content: Any, changes: Sequence[Change]) -> None:  # noqa: ANN401 - YAML decides
-    """Raise the error in the name of the first change without which there was none.
+def _blamed(content: Any, changes: Sequence[Change], where: str, error: str) -> str:  # noqa: ANN401 - YAML decides
+    """Return where the change is written that `error`, which all of them together have, comes from.
 
-    Only now: changes may need each other, such as `fetch.source=folder` and `fetch.uri=photos`.
+    Changes may need each other, such as `fetch.source=folder` and `fetch.uri=photos`: one that is wrong alone
+    and right with the others is not to blame. So it is the last of those that only had to be left out; of
+    several mistakes the first that brings this error in; else the file that is changed.
     """
-    for where, change in changes:
+    for position in reversed(range(len(changes))):
+        if _error(content, [*changes[:position], *changes[position + 1 :]], where) is None:
+            return changes[position][0]
+    for position, (name, _) in enumerate(changes):
+        if _error(content, changes[: position + 1], where) == error:
+            return name
+    return where
+
+
+def _error(content: Any, changes: Sequence[Change], where: str) -> str | None:  # noqa: ANN401 - YAML decides
+    for _, change in changes:
         content = _merge(content, change)
+    try:
         parse_params(content, where)
+    except DdmError as error:
+        return str(error)
+    return None
 
 
 def _parse_setting(setting: str) -> Change:

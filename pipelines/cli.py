@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
-from pipelines.options import add_compile_options, add_parameter_options, read_parameters
+from pipelines.options import (
+    add_compile_options,
+    add_exit_handler_option,
+    add_parameter_options,
+    read_parameters,
+)
 from pipelines.server_cli import add_verbs as add_server_verbs
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -26,11 +31,12 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_compile(verbs: Verbs) -> None:
-    parser = verbs.add_parser("compile", help="write the pipeline's YAML, for any KFP 2.x")
+    parser = verbs.add_parser("compile", help="write the pipeline's YAML, for KFP 2.14 or newer")
     parser.set_defaults(run=_compile)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="file to write")
     add_parameter_options(parser)
     add_compile_options(parser)
+    add_exit_handler_option(parser)
 
 
 def _add_components(verbs: Verbs) -> None:
@@ -50,6 +56,7 @@ def _add_run(verbs: Verbs) -> None:
         "-o", "--output", type=Path, default=Path("build/local"), metavar="PATH", help="folder (build/local)"
     )
     add_parameter_options(parser, SMALL)
+    add_exit_handler_option(parser)
 
 
 def _compile(options: argparse.Namespace) -> None:
@@ -61,6 +68,7 @@ def _compile(options: argparse.Namespace) -> None:
         image=options.image,
         gpus=options.gpu,
         resources=options.resources,
+        exit_handler=options.exit_handler,
     )
     print(f"{options.output} is written")
 
@@ -78,7 +86,13 @@ def _run(options: argparse.Namespace) -> None:
     from pipelines.local import run_locally
 
     params = read_parameters(options)
-    result = run_locally(params, options.output, runner=options.runner, image=options.image)
+    result = run_locally(
+        params,
+        options.output,
+        runner=options.runner,
+        image=options.image,
+        exit_handler=options.exit_handler,
+    )
     print(result_table(read_json(result.metrics)))
     print(f"\n{result.tasks} tasks, {result.cached} of them from an earlier run", file=sys.stderr)
     print(f"Report: {result.report.resolve()}")

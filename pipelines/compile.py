@@ -27,11 +27,13 @@ def compile_pipeline(
     gpus: int = 0,
     cache: bool = True,
     resources: Path | None = None,
+    exit_handler: bool = True,
+    pinned: bool | None = None,
 ) -> None:
     """Write the pipeline's YAML: the graph, then a second document with what is Kubernetes's.
 
     `params` are the defaults of its parameters, `gpus` the GPUs of each task that uses one, `resources` a
-    file in place of resources.yaml.
+    file in place of resources.yaml. `exit_handler` and `pinned` as in `build_pipeline`.
 
     Raises:
         DdmError: no image reference, a negative number of GPUs, or something is wrong in the resources.
@@ -44,7 +46,14 @@ def compile_pipeline(
         raise DdmError(f"--gpu {gpus}: must not be negative; 0 is CPU only")
     loaded = load_resources(resources)
     pipeline = build_pipeline(
-        params, image=image, resources=loaded, gpus=gpus, cache=cache, parallelism=loaded.parallelism
+        params,
+        image=image,
+        resources=loaded,
+        gpus=gpus,
+        cache=cache,
+        parallelism=loaded.parallelism,
+        exit_handler=exit_handler,
+        pinned=pinned,
     )
     _write(pipeline, output)
 

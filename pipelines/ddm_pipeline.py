@@ -1,5 +1,6 @@
 """The graph: fetch, prepare, train and attack every obfuscator, report, register; one for every runner."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from kfp import dsl, kubernetes
@@ -42,17 +43,24 @@ def build_pipeline(
     gpus: int = 0,
     cache: bool = True,
     parallelism: Parallelism | None = None,
+    exit_handler: bool = True,
+    pinned: bool | None = None,
 ) -> BaseComponent:
     """Return the KFP pipeline whose parameters default to `params`: one a section, `train` as a list.
 
     With `resources` every task gets its share of the cluster, `gpus` where it uses them, and its settings
     from a ConfigMap and a Secret; without, the graph is bare, for a local runner. `cache` false: every task
-    runs anew. `parallelism` bounds what runs side by side.
+    runs anew. `parallelism` bounds what runs side by side. Without `exit_handler` nothing tells of a failure.
+
+    `pinned` says whether the parameters of all runs name their photos (`FetchParams.is_pinned`), by default
+    as `params` do. Only then is fetch taken from the cache: its key knows the parameters, not the photos.
     """
+    pinned = params.fetch.is_pinned if pinned is None else pinned
+    cached = {"fetch": pinned, "register": False, "notify": False}  # what the last two do lies outside
 
     def place(task: dsl.PipelineTask) -> dsl.PipelineTask:
         name = task.component_spec.name.replace("-", "_")
-        task.set_caching_options(cache and name not in ("register", "notify"))
+        task.set_caching_options(cache and cached.get(name, True))
         if image:
             task.set_container_image(image)
         if resources:
@@ -75,8 +83,9 @@ def build_pipeline(
         report: dict = defaults["report"],
         register: dict = defaults["register"],
     ) -> None:
-        with dsl.ExitHandler(place(notify_component()), name="pipeline"):
-            raw = place(fetch_component(params=fetch)).outputs["raw"]
+        # Called here: a task belongs to the group that is open when it is made.
+        with dsl.ExitHandler(place(notify_component()), name="pipeline") if exit_handler else nullcontext():
+            raw = place(fetch_component(params=fetch, pinned=cache and pinned)).outputs["raw"]
             shares = [f"{index}/{limits.shares}" for index in range(limits.shares)]
             with dsl.ParallelFor(shares, name="shares") as share:
                 decoded = place(prepare_share_component(params=prepare, share=share, raw=raw))
@@ -129,8 +138,9 @@ def build_pipeline(
 def _use_settings(task: dsl.PipelineTask, name: str) -> None:
     """Give a task that speaks to MLflow or S3 their addresses and credentials, and no other task."""
     if name in ("train", "register", "notify"):
-        # Required: a pod that fell back to a store of its own would lose what it tracks.
-        _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_URI, optional=False)
+        # Required: a pod that fell back to a store of its own would lose what it tracks. But for the exit
+        # handler, which is to tell of the very run that lacks it.
+        _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_URI, optional=name == "notify")
         _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_SETTINGS, optional=True)
         _use(kubernetes.use_secret_as_env, task, CREDENTIALS, TRACKING_CREDENTIALS, optional=True)
     if name == "train":

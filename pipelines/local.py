@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ddm_core.arguments import to_arguments
+from ddm_core.data.dvc_source import absolute_repository, is_dvc, parse_dvc
 from ddm_core.errors import DdmError
 from ddm_core.files import remove_leftovers_below, sha256_bytes, sha256_file, write_bytes, write_json
 from ddm_core.params import Params
@@ -42,7 +43,9 @@ class LocalRun:
     cached: int
 
 
-def run_locally(params: Params, folder: Path, *, runner: Runner, image: str | None = None) -> LocalRun:
+def run_locally(
+    params: Params, folder: Path, *, runner: Runner, image: str | None = None, exit_handler: bool = True
+) -> LocalRun:
     """Run the whole graph with kfp.local; everything it makes lies in `folder`.
 
     A task whose inputs and code are those of an earlier run in `folder` is not run again, also after a kill.
@@ -64,9 +67,10 @@ def run_locally(params: Params, folder: Path, *, runner: Runner, image: str | No
             image=image,
             parallelism=_parallelism(params),
             cache=str((folder / "cache" / _code_digest()).resolve()),
+            exit_handler=exit_handler,
         )
         write_json(specification, dataclasses.asdict(wanted))
-        events = list(_show(_execute(folder, specification), _count_tasks(params)))
+        events = list(_show(_execute(folder, specification), _count_tasks(params) - (not exit_handler)))
     return _collect(folder, [event for event in events if event.what == FINISHED])
 
 
@@ -148,6 +152,9 @@ def _absolute(params: Params) -> Params:
     """Return `params` with the paths of the photos as seen from any folder."""
 
     def seen(path: str | None) -> str | None:
+        if path is not None and is_dvc(path):
+            address = parse_dvc(path)
+            return str(dataclasses.replace(address, repository=absolute_repository(address.repository)))
         return path if path is None or "://" in path else str(Path(path).expanduser().absolute())
 
     fetch = dataclasses.replace(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,23 +35,50 @@ def add_parameter_options(parser: argparse.ArgumentParser, params_file: Path | N
         metavar="SECTION.KEY=VALUE",
         help="changes one more, such as train.keyed_ddm.steps=2000; may be repeated",
     )
+    parser.set_defaults(pin=False)  # not every verb has --pin
 
 
 def add_compile_options(parser: argparse.ArgumentParser) -> None:
-    """Add --image, --gpu and --resources: what the tasks run on."""
+    """Add --image, --gpu, --resources and --pin: what the tasks run on, and on which photos."""
     parser.add_argument("--image", metavar="REF", help="container image of every task, pinned by digest")
     parser.add_argument("--gpu", type=int, default=0, metavar="N", help="GPUs of a task that uses one (0)")
     parser.add_argument(
         "--resources", type=Path, metavar="PATH", help="requests, limits, retries (pipelines/resources.yaml)"
     )
+    parser.add_argument(
+        "--pin",
+        action="store_true",
+        help="name the photos that are there now by digest or commit, so that no task runs twice for them",
+    )
+
+
+def add_exit_handler_option(parser: argparse.ArgumentParser) -> None:
+    """Add --no-exit-handler, as `exit_handler`."""
+    parser.add_argument(
+        "--no-exit-handler",
+        dest="exit_handler",
+        action="store_false",
+        help="leave out the task that tells of a failure, for a KFP that cannot run loops inside it",
+    )
 
 
 def read_parameters(options: argparse.Namespace) -> Params:
-    """Return the settings that `add_parameter_options` describe.
+    """Return the settings that `add_parameter_options` describe, with `--pin` the photos named.
 
     Raises:
-        DdmError: a file or a setting is wrong.
+        DdmError: a file or a setting is wrong, or the photos to be named cannot be read.
     """
     from pipelines.arguments import load_params
 
-    return load_params(options.params, options.params_file, options.param)
+    params = load_params(options.params, options.params_file, options.param)
+    return _pinned(params) if options.pin else params
+
+
+def _pinned(params: Params) -> Params:
+    from pipelines.pinning import pin_photos
+
+    fetch = pin_photos(params.fetch)
+    for name in ("uri", "digest"):
+        if getattr(fetch, name) != getattr(params.fetch, name):
+            print(f"ddm: pinned: fetch.{name}={getattr(fetch, name)}", file=sys.stderr)
+    return dataclasses.replace(params, fetch=fetch)

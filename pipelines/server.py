@@ -1,4 +1,4 @@
-"""The connection to a Kubeflow Pipelines 2.x API server."""
+"""The connection to a Kubeflow Pipelines 2 API server."""
 
 from __future__ import annotations
 

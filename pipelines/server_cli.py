@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ddm_core.errors import DdmError
-from pipelines.options import add_compile_options, add_parameter_options, read_parameters
+from pipelines.options import (
+    add_compile_options,
+    add_exit_handler_option,
+    add_parameter_options,
+    read_parameters,
+)
 
 if TYPE_CHECKING:
     from pipelines.server import Server
@@ -39,6 +44,7 @@ def _add_submit(verbs: Verbs) -> None:
     submit.set_defaults(run=_submit)
     add_parameter_options(submit)
     add_compile_options(submit)
+    add_exit_handler_option(submit)
     submit.add_argument("--experiment", default="ddm", metavar="NAME", help="made if it is new (ddm)")
     submit.add_argument("--run-name", metavar="NAME", help="how the UI calls the run (ddm and the time)")
     submit.add_argument("--no-cache", action="store_true", help="run every task anew")
@@ -129,6 +135,7 @@ def _submit(options: argparse.Namespace) -> None:
         pipeline_root=options.pipeline_root,
         service_account=options.service_account,
         recurring=options.recurring,
+        exit_handler=options.exit_handler,
     )
     server = _connect(options)
     made = submit(server, request)

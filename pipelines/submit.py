@@ -29,7 +29,7 @@ class RunRequest:
     `defaults` go into the uploaded pipeline and `params` into the run, so that runs with other parameters
     are runs of the same version. `image` is a reference that the cluster can pull, `gpus` are those of each
     task that uses one, `recurring` is a cron expression. Without `pipeline_root` and `service_account` the
-    server's own are used.
+    server's own are used. `exit_handler` as in `build_pipeline`.
     """
 
     defaults: Params
@@ -43,6 +43,7 @@ class RunRequest:
     pipeline_root: str | None = None
     service_account: str | None = None
     recurring: str | None = None
+    exit_handler: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def submit(server: Server, request: RunRequest) -> Submission:
             compile, or the server refuses.
     """
     image = _check_image(request.image)
+    _warn_of_moving_photos(request)
     cron = to_kfp_cron(request.recurring) if request.recurring else None
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / f"{PIPELINE_NAME}.yaml"  # the server judges the file by its name's ending
@@ -75,6 +77,8 @@ def submit(server: Server, request: RunRequest) -> Submission:
             gpus=request.gpus,
             cache=request.cache,
             resources=request.resources,
+            exit_handler=request.exit_handler,
+            pinned=request.params.fetch.is_pinned,
         )
         namespace = _find_namespace(server)
         experiment = _find_or_create_experiment(server, request.experiment, namespace)
@@ -103,6 +107,15 @@ def _check_image(image: str | None) -> str:
             file=sys.stderr,
         )
     return image
+
+
+def _warn_of_moving_photos(request: RunRequest) -> None:
+    if request.cache and not request.params.fetch.is_pinned:
+        print(
+            "ddm: fetch names where photos are and not which: every task runs anew in every run; --pin, or "
+            "fetch.digest, names them, so that KFP's cache can be used",
+            file=sys.stderr,
+        )
 
 
 def _find_namespace(server: Server) -> str | None:

@@ -39,7 +39,9 @@ def test_figures_are_the_numbers_alone_and_lie_in_a_file(tmp_path):
 
 def test_a_confusion_matrix_counts_who_is_taken_for_whom(tmp_path):
     write_confusion(tmp_path, ["anna", "björn", "zoe"], labels=[0, 0, 1, 2], predictions=[0, 2, 1, 2])
-    categories, matrix = publish_confusion(tmp_path, tmp_path / "confusion")
+    shown = []
+    publish_confusion(tmp_path, tmp_path / "confusion", lambda *matrix: shown.append(matrix))
+    ((categories, matrix),) = shown
     assert categories == ["anna", "björn", "zoe"]
     assert matrix == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
     assert json.loads((tmp_path / "confusion").read_text())["matrix"] == matrix
@@ -56,8 +58,11 @@ def test_many_people_share_the_last_row_of_the_matrix(tmp_path):
     assert sum(map(sum, matrix)) == len(people)
 
 
-def test_an_attack_that_does_not_apply_has_an_empty_matrix(tmp_path):
-    assert publish_confusion(tmp_path, tmp_path / "confusion") == ([], [])
+def test_an_attack_that_does_not_apply_shows_no_matrix_and_has_its_file_all_the_same(tmp_path):
+    shown = []
+    publish_confusion(tmp_path, tmp_path / "confusion", lambda *matrix: shown.append(matrix))
+    assert shown == []
+    assert json.loads((tmp_path / "confusion").read_text()) == {"categories": [], "matrix": []}
 
 
 def test_standings_tell_versions_verdicts_and_the_champion(tmp_path):

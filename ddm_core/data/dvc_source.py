@@ -89,7 +89,7 @@ def read_dvc(uri: str, folder: Path, *, timeout_seconds: float = 24 * 3600) -> D
             the project's remote or are damaged there, DVC missing, or no end within `timeout_seconds`.
     """
     address = parse_dvc(uri)
-    repository = _absolute(address.repository)
+    repository = absolute_repository(address.repository)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".dvc-", suffix=".tmp") as temporary:
         work = Path(temporary)
         # A project of its own, so that DVC writes down what it fetched: the commit, and the folder's hash.
@@ -117,8 +117,11 @@ def _refuse_bad_repository(repository: str) -> None:
         raise DdmError("uri: its repository holds credentials; leave them to git's credential helper")
 
 
-def _absolute(repository: str) -> str:
-    """A local path relative to here, where people wrote it, and not to the place that DVC works in."""
+def absolute_repository(repository: str) -> str:
+    """Return a local path as seen from anywhere: people write it relative to here, and DVC works elsewhere.
+
+    Any other address stays as it is.
+    """
     local = "://" not in repository and not re.match(r"[^/]*@[^/]*:", repository)
     return str(Path(repository).expanduser().absolute()) if local else repository
 

@@ -5,10 +5,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
+import yaml
 from kustomize import compose, read_env
 
 from ddm_core.cli import build_parser
+from pipelines.credentials import SERVICE_ACCOUNT_TOKEN
+from pipelines.server import IN_CLUSTER
 
 CHECKOUT = Path(__file__).parents[2]
 GUIDE = (CHECKOUT / "docs" / "operating.md").read_text()
@@ -37,7 +41,7 @@ def test_options_named_alone_are_those_of_submit_or_run(capsys):
 
 def test_every_file_of_the_project_that_the_guide_names_exists():
     without_links = re.sub(r"<https?://[^>]*>", "", GUIDE)
-    named = set(re.findall(r"(?:deploy|tests|pipelines)/[\w./-]*\w", without_links))
+    named = set(re.findall(r"(?<![\w/.])(?:deploy|tests|pipelines)/[\w./-]*\w", without_links))
     assert "pipelines/resources.yaml" in named
     for path in named:
         assert path.startswith("deploy/cluster") or (CHECKOUT / path).exists(), path
@@ -64,3 +68,24 @@ def test_settings_that_the_guide_names_can_be_set():
     assert "MLFLOW_TRACKING_URI" in named
     assert {name for name in named if f"{name}=" not in offered} == set()
     assert read_env(CHECKOUT / "deploy" / "example" / "runs" / "settings.env")["MLFLOW_TRACKING_URI"]
+
+
+def test_the_guides_job_is_valid_and_mounts_the_token_where_the_command_looks_for_it():
+    text = re.search(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)[1].replace("sha256:…", f"sha256:{'0' * 64}")
+    job = yaml.safe_load(text)
+    for version in ("1.30", kubernetes_validate.latest_version()):
+        kubernetes_validate.validate(job, version, strict=True)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
+    (source,) = volume["projected"]["sources"]
+    token = source["serviceAccountToken"]
+    assert mount["name"] == volume["name"]
+    assert f"{mount['mountPath']}/{token['path']}" == SERVICE_ACCOUNT_TOKEN
+    assert token["audience"] == "pipelines.kubeflow.org"
+    account = yaml.safe_load_all((CHECKOUT / "deploy/base/runs/submitter.yaml").read_text())
+    assert pod["serviceAccountName"] in {part["metadata"]["name"] for part in account}
+    options = build_parser().parse_args(container["args"])
+    assert options.image == container["image"]
+    assert options.wait
+    assert f"`{IN_CLUSTER}`" in GUIDE

@@ -85,6 +85,35 @@ def test_a_wrong_setting_is_one_line_that_names_it(setting, message):
     assert "\n" not in str(caught.value)
 
 
+WRONG_ALONE = ["fetch.source=folder", "fetch.uri=photos"]  # the first wants an uri, which the second gives
+
+
+@pytest.mark.parametrize(
+    ("settings", "blamed", "message"),
+    [
+        ([*WRONG_ALONE, "attack.epochs=0"], "attack.epochs", "epochs is 0"),
+        (["attack.epochs=0", *WRONG_ALONE], "attack.epochs", "epochs is 0"),
+        ([WRONG_ALONE[0], "attack.epochs=0", WRONG_ALONE[1]], "attack.epochs", "epochs is 0"),
+        ([*WRONG_ALONE, "attack.epochs=0", "attack.batch_size=0"], "attack.epochs", "epochs is 0"),
+        ([WRONG_ALONE[0], "attack.epochs=5"], "fetch.source", "uri is empty"),
+        (["attack.epochs=0", "attack.seed=1", "attack.epochs=0"], "attack.epochs", "epochs is 0"),
+        (["attack.epochs=many", "attack.epochs=5", "prepare.image_size=1"], "prepare.image_size", "1;"),
+    ],
+)
+def test_of_several_settings_the_wrong_one_is_named(settings, blamed, message):
+    with pytest.raises(DdmError) as caught:
+        load_params(PARAMS_FILE, settings=settings)
+    assert str(caught.value).startswith(f"--param {blamed}: ")
+    assert message in str(caught.value)
+
+
+def test_a_setting_that_is_wrong_with_the_file_of_changes_alone_is_named(tmp_path):
+    changes = tmp_path / "changes.yaml"
+    changes.write_text("fetch: {source: folder, uri: photos, digest: null}")
+    with pytest.raises(DdmError, match=r"^--param fetch\.uri: fetch: uri is empty"):
+        load_params(PARAMS_FILE, changes, ["fetch.uri=''"])
+
+
 def test_a_mistake_in_the_file_of_changes_is_told_of_that_file(tmp_path):
     changes = tmp_path / "changes.yaml"
     changes.write_text("attack: {epochz: 3}")

@@ -68,14 +68,32 @@ def test_every_task_but_the_exit_handler_is_retried_with_backoff(default):
         if name == "notify":
             assert policy is None
         else:
-            assert policy["maxRetryCount"] == 2, name
-            assert policy["backoffDuration"] == "30s"
+            assert policy == {
+                "maxRetryCount": 2,
+                "backoffDuration": "30s",
+                "backoffFactor": 2.0,
+                "backoffMaxDuration": "600s",
+            }, name
 
 
-def test_every_task_has_a_timeout(default):
-    parts = on_kubernetes(default[1])
-    assert set(parts) == set(executors(default[0]))
-    assert all(int(part["activeDeadlineSeconds"]) > 0 for part in parts.values())
+def test_every_task_has_its_timeout(default):
+    timeouts = {name: int(part["activeDeadlineSeconds"]) for name, part in on_kubernetes(default[1]).items()}
+    hours = {"train": 24, "recognise": 4, "attack": 4}
+    assert timeouts == {name: 3600 * hours.get(name, 1) for name in executors(default[0])}
+
+
+def test_retries_and_a_timeout_of_the_resources_reach_the_task(tmp_path):
+    path = tmp_path / "resources.yaml"
+    wanted = "  fetch: {retries: 5, backoff_seconds: 7, backoff_max_seconds: 90, timeout_seconds: 61}"
+    path.write_text(RESOURCES.read_text().replace("  fetch: {}", wanted))
+    graph, platform = compiled(tmp_path, "--resources", str(path))
+    policy = tasks(graph)["fetch"]["retryPolicy"]
+    assert (policy["maxRetryCount"], policy["backoffDuration"], policy["backoffMaxDuration"]) == (
+        5,
+        "7s",
+        "90s",
+    )
+    assert on_kubernetes(platform)["fetch"]["activeDeadlineSeconds"] == "61"
 
 
 def test_no_secret_of_the_environment_reaches_the_yaml(default, tmp_path, monkeypatch):
@@ -110,13 +128,30 @@ def test_tasks_that_need_no_credentials_get_none(default):
     assert [name for name in needless if {"secretAsEnv", "configMapAsEnv"} & set(parts[name])] == []
 
 
-def test_a_pod_does_not_start_without_the_address_of_mlflow(default):
-    (entry,) = [
-        entry
-        for entry in on_kubernetes(default[1])["train"]["configMapAsEnv"]
-        if entry["keyToEnv"][0]["envVar"] == "MLFLOW_TRACKING_URI"
-    ]
-    assert not entry.get("optional", False)
+def settings_of(platform, task):
+    """Variable -> (the ConfigMap that it comes from, whether that may be missing)."""
+    return {
+        pair["envVar"]: (entry["configMapName"], entry.get("optional", False))
+        for entry in on_kubernetes(platform)[task]["configMapAsEnv"]
+        for pair in entry["keyToEnv"]
+    }
+
+
+@pytest.mark.parametrize("task", ["train", "register"])
+def test_a_pod_that_tracks_does_not_start_without_the_address_of_mlflow(default, task):
+    assert settings_of(default[1], task)["MLFLOW_TRACKING_URI"] == ("ddm-settings", False)
+
+
+def test_the_exit_handler_starts_without_the_settings_whose_lack_it_may_have_to_tell(default):
+    settings = settings_of(default[1], "notify")
+    assert settings["MLFLOW_TRACKING_URI"] == ("ddm-settings", True)
+    assert all(optional for _, optional in settings.values())
+
+
+def test_only_train_learns_where_checkpoints_are_and_does_without_them(default):
+    assert settings_of(default[1], "train")["DDM_CHECKPOINTS"] == ("ddm-settings", True)
+    others = (SPEAKS_TO_MLFLOW | {"fetch"}) - {"train"}
+    assert [task for task in others if "DDM_CHECKPOINTS" in settings_of(default[1], task)] == []
 
 
 def test_without_gpus_no_task_asks_for_one(default):
@@ -138,9 +173,81 @@ def test_gpus_go_to_the_tasks_that_use_them(tmp_path):
     assert tolerant == USES_GPU
 
 
+def uncached(graph):
+    return {name for name, task in tasks(graph).items() if not task["cachingOptions"].get("enableCache")}
+
+
 def test_the_register_and_the_exit_handler_are_never_taken_from_a_cache(default):
-    cached = {name for name, task in tasks(default[0]).items() if task["cachingOptions"].get("enableCache")}
-    assert set(executors(default[0])) - cached == {"register", "notify"}
+    assert uncached(default[0]) == {"register", "notify"}
+
+
+DIGEST = "fetch.digest=" + "a" * 64
+COMMIT = "b" * 40
+BUCKET = ("fetch.source=folder", "fetch.uri=s3://faces/photos")
+
+
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        ("fetch.digest=null",),  # a package ships them
+        (*BUCKET, DIGEST),
+        ("fetch.source=folder", f"fetch.uri=dvc:///srv/faces@{COMMIT}:data", "fetch.digest=null"),
+        (*BUCKET, DIGEST, "fetch.exclude_people=people.txt"),
+    ],
+)
+def test_photos_that_the_parameters_name_are_fetched_once(tmp_path, fetch):
+    graph, _ = compiled(tmp_path, *parameters(*fetch))
+    assert uncached(graph) == {"register", "notify"}
+    assert pinned(graph) is True
+
+
+@pytest.mark.parametrize(
+    "fetch",
+    [
+        (*BUCKET, "fetch.digest=null"),
+        ("fetch.source=folder", "fetch.uri=/srv/faces", "fetch.digest=null"),
+        ("fetch.source=folder", "fetch.uri=dvc:///srv/faces@main:data", "fetch.digest=null"),
+        ("fetch.source=folder", f"fetch.uri=dvc:///srv/faces@{COMMIT[:12]}:data", "fetch.digest=null"),
+        ("fetch.digest=null", "fetch.exclude_people=people.txt"),
+        ("fetch.source=lfw", "fetch.uri=/srv/lfw", DIGEST, "fetch.lists=[people.txt]"),
+    ],
+)
+def test_photos_that_may_be_others_tomorrow_are_fetched_anew_by_every_run(tmp_path, fetch):
+    graph, _ = compiled(tmp_path, *parameters(*fetch))
+    assert uncached(graph) == {"fetch", "register", "notify"}
+    assert pinned(graph) is False
+
+
+def parameters(*settings):
+    return [part for setting in settings for part in ("--param", setting)]
+
+
+def pinned(graph):
+    """Whether fetch is told to refuse what is not pinned."""
+    return tasks(graph)["fetch"]["inputs"]["parameters"]["pinned"]["runtimeValue"]["constant"]
+
+
+def test_the_digest_reaches_the_key_of_the_fetch_and_a_setting_of_the_report_does_not(default):
+    """KFP's key holds a task's own parameters."""
+    inputs = tasks(default[0])["fetch"]["inputs"]
+    assert set(inputs["parameters"]) == {"params", "pinned"}
+    (handler,) = [
+        task for name, task in default[0]["root"]["dag"]["tasks"].items() if name.startswith("exit-handler")
+    ]
+    outer = inputs["parameters"]["params"]["componentInputParameter"]
+    assert handler["inputs"]["parameters"][outer] == {"componentInputParameter": "fetch"}
+    defaults = default[0]["root"]["inputDefinitions"]["parameters"]
+    assert "digest" in defaults["fetch"]["defaultValue"]
+
+
+def test_without_an_exit_handler_the_graph_is_otherwise_the_same(default, tmp_path):
+    graph, platform = compiled(tmp_path, "--image", IMAGE, "--no-exit-handler")
+    assert set(executors(default[0])) - set(executors(graph)) == {"notify"}
+    assert set(on_kubernetes(platform)) == set(executors(graph))
+    text = yaml.safe_dump(graph)
+    assert "exit-handler" not in text
+    assert "taskFinalStatus" not in text
+    assert set(graph["root"]["dag"]["tasks"]) >= {"fetch", "prepare", "report", "register"}
 
 
 def test_the_same_input_gives_the_same_bytes_in_every_process(tmp_path):

@@ -63,6 +63,19 @@ def test_a_pods_own_token_is_taken_when_nothing_else_is_given(status, server, mo
     assert_one_line(status(), "refused the token of the variable KF_PIPELINES_TOKEN (401)")
 
 
+def test_a_pods_own_token_is_looked_for_where_kubeflow_mounts_it(status, server, monkeypatch, tmp_path):
+    import kfp.client
+
+    from pipelines import credentials
+
+    assert credentials.SERVICE_ACCOUNT_TOKEN == kfp.client.KF_PIPELINES_SA_TOKEN_PATH
+    assert credentials.SERVICE_ACCOUNT_VARIABLE == kfp.client.KF_PIPELINES_SA_TOKEN_ENV
+    server.token = TOKEN
+    assert_one_line(status(), "wants to know who asks (401)")
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT_TOKEN", str(a_file(tmp_path, TOKEN)))
+    assert_reached(status())
+
+
 def test_a_token_that_rotates_while_a_run_is_watched_is_read_anew(submit, server, monkeypatch, tmp_path):
     path = a_file(tmp_path, TOKEN)
     server.token = TOKEN

@@ -1,6 +1,8 @@
 """`ddm pipeline submit`: what reaches the server, and what is refused before anything does."""
 
 import json
+import os
+import subprocess
 
 import pytest
 import yaml
@@ -86,6 +88,109 @@ def test_runs_with_other_parameters_are_runs_of_the_same_version(submit, server)
 def test_no_cache_switches_caching_off_in_every_task(submit, server):
     submit("--no-cache")
     assert "enableCache: true" not in yaml.safe_dump(only(server.versions)["pipeline_spec"])
+
+
+UNPINNED = ["--param", "fetch.source=folder", "--param", "fetch.digest=null"]
+
+
+def caches_fetch(version):
+    dags = [part["dag"] for part in version["pipeline_spec"]["components"].values() if "dag" in part]
+    (task,) = [dag["tasks"]["fetch"] for dag in dags if "fetch" in dag["tasks"]]
+    return task["cachingOptions"].get("enableCache", False)
+
+
+def test_a_run_on_photos_that_may_change_is_one_of_a_version_that_fetches_anew(submit, server):
+    submit()
+    said = submit(*UNPINNED, "--param", "fetch.uri=s3://faces/photos")
+    assert said.status == 0
+    assert said.err == (
+        "ddm: fetch names where photos are and not which: every task runs anew in every run; --pin, or "
+        "fetch.digest, names them, so that KFP's cache can be used\n"
+    )
+    assert [caches_fetch(version) for version in server.versions.values()] == [True, False]
+
+
+def test_pinned_photos_are_named_by_their_digest_in_the_run(submit, server, photo_folder):
+    from ddm_core.data.sources import list_photos, tree_digest
+
+    content = {
+        photo.relative: (photo_folder / photo.relative).read_bytes() for photo in list_photos(photo_folder)
+    }
+    said = submit(*UNPINNED, "--param", f"fetch.uri={photo_folder}", "--pin")
+    assert said.status == 0, said.err
+    digest = tree_digest(content)
+    assert f"ddm: pinned: fetch.digest={digest}\n" in said.err
+    assert "every task runs anew" not in said.err
+    assert only(server.runs)["runtime_config"]["parameters"]["fetch"]["digest"] == digest
+    assert caches_fetch(only(server.versions))
+
+
+def test_photos_that_are_named_already_are_not_looked_at(submit, server):
+    said = submit(*UNPINNED[:2], "--param", "fetch.uri=s3://nowhere/photos", "--pin")
+    assert (said.status, said.err) == (0, "")  # params.yaml has a digest
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A git repository with a branch and a tag, of which the branch has gone on."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+
+    def git(*arguments):
+        names = [f"GIT_{role}_{part}" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")]
+        environment = os.environ | dict.fromkeys(names, "a@example.org")
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init", "--quiet", "--initial-branch", "main")
+    git("commit", "--quiet", "--allow-empty", "-m", "One")
+    git("tag", "--annotate", "v1", "-m", "One")
+    git("commit", "--quiet", "--allow-empty", "-m", "Two")
+    git("branch", "team/main")
+    git("commit", "--quiet", "--allow-empty", "-m", "Three")
+    return folder, git
+
+
+@pytest.mark.parametrize(
+    ("revision", "commit"), [("main", "main"), ("v1", "v1^{commit}"), ("team/main", "main~1")]
+)
+def test_a_branch_or_tag_of_a_dvc_project_is_pinned_to_its_commit(
+    submit, server, repository, revision, commit
+):
+    folder, git = repository
+    said = submit(*UNPINNED, "--param", f"fetch.uri=dvc://{folder}@{revision}:data/raw", "--pin")
+    assert said.status == 0, said.err
+    uri = f"dvc://{folder}@{git('rev-parse', commit)}:data/raw"
+    assert said.err == f"ddm: pinned: fetch.uri={uri}\n"
+    assert only(server.runs)["runtime_config"]["parameters"]["fetch"]["uri"] == uri
+    assert caches_fetch(only(server.versions))
+
+
+@pytest.mark.parametrize(
+    ("uri", "line"),
+    [
+        ("dvc://{folder}@v9:data/raw", "has no branch or tag v9; name one of them, or a commit"),
+        ("dvc://{folder}-nowhere@main:data/raw", "no git repository at"),
+        ("{folder}-nowhere", "faces-nowhere"),
+    ],
+)
+def test_what_cannot_be_pinned_is_refused_in_one_line_before_anything_is_asked(
+    submit, server, repository, uri, line
+):
+    said = submit(*UNPINNED, "--param", f"fetch.uri={uri.format(folder=repository[0])}", "--pin")
+    assert said.status == 1
+    assert line in said.err
+    assert said.err.count("\n") == 1
+    assert server.requests == []
+
+
+def test_a_run_can_do_without_the_exit_handler(submit, server):
+    assert submit("--no-exit-handler").status == 0
+    spec = only(server.versions)["pipeline_spec"]
+    assert "exec-notify" not in spec["deploymentSpec"]["executors"]
+    assert "exec-fetch" in spec["deploymentSpec"]["executors"]
 
 
 def test_pipeline_root_and_service_account_are_the_runs(submit, server):

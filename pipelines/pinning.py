@@ -1,0 +1,84 @@
+"""Names the photos that a run is to take: by a digest or a commit, in place of an address alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ddm_core.data.dvc_source import DvcAddress, is_dvc, parse_dvc
+from ddm_core.errors import DdmError
+from ddm_core.fetch_params import FetchParams
+
+LOOK_SECONDS = 60
+
+
+def pin_photos(params: FetchParams) -> FetchParams:
+    """Return `params` that name the photos which are there now, unless they name them already.
+
+    A branch or tag of a DVC project becomes the commit that it stands for, without fetching a photo. Photos
+    elsewhere are fetched once, into a folder that does not stay, and their digest is filled in.
+
+    Raises:
+        DdmError: the repository or the photos cannot be read, or text files beside the photos decide too.
+    """
+    if params.is_pinned:
+        return params
+    if is_dvc(params.uri or ""):
+        pinned = dataclasses.replace(params, uri=str(_at_commit(parse_dvc(params.uri or ""))))
+    else:
+        pinned = params
+    if not pinned.is_pinned:
+        pinned = dataclasses.replace(pinned, digest=_digest(pinned))
+    if not pinned.is_pinned:
+        raise DdmError("--pin: fetch.lists and fetch.corrections name files that may change; leave --pin out")
+    return pinned
+
+
+def _at_commit(address: DvcAddress) -> DvcAddress:
+    """As git itself: a tag goes before a branch of its name, an annotated tag stands for its commit."""
+    tag, branch = f"refs/tags/{address.revision}", f"refs/heads/{address.revision}"
+    found = _remote_references(address, f"{tag}^{{}}", tag, branch, address.revision)
+    for name in (f"{tag}^{{}}", tag, branch, address.revision):
+        if name in found:
+            return dataclasses.replace(address, revision=found[name])
+    raise DdmError(
+        f"--pin: {address.repository} has no branch or tag {address.revision}; name one of them, or a commit "
+        "with all its 40 digits"
+    )
+
+
+def _remote_references(address: DvcAddress, *names: str) -> dict[str, str]:
+    unattended = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": ""}
+    environment = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"} | dict(os.environ) | unattended
+    try:
+        done = subprocess.run(
+            ["git", "ls-remote", "--", address.repository, *names],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LOOK_SECONDS,
+        )
+    except FileNotFoundError:
+        raise DdmError("--pin: git is not installed; install it, or name a commit") from None
+    except subprocess.TimeoutExpired:
+        raise DdmError(
+            f"--pin: {address.repository} does not answer within {LOOK_SECONDS} s; name a commit or try later"
+        ) from None
+    if done.returncode:
+        raise DdmError(
+            f"--pin: no git repository at {address.repository}, or no access; try `git ls-remote` with it"
+        )
+    lines = (line.split("\t") for line in done.stdout.splitlines())
+    return {name: commit for commit, name in lines}
+
+
+def _digest(params: FetchParams) -> str:
+    from ddm_core.stages import fetch
+
+    with tempfile.TemporaryDirectory() as folder:
+        return fetch.run(params, raw=Path(folder) / "raw").digest
