@@ -60,6 +60,7 @@ def _compile(options: argparse.Namespace) -> None:
         options.output,
         image=options.image,
         gpus=options.gpu,
+        nodes=options.nodes,
         resources=options.resources,
     )
     print(f"{options.output} is written")
