@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import IO, TYPE_CHECKING
 
 from ddm_core.errors import DdmError
 from ddm_core.files import read_json, write_json
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
     from ddm_core.params import ObfuscatorParams
     from ddm_core.stages.train import TrainResult
 
+STDERR = 2
 LOOK_SECONDS = 0.2  # between two looks at whether SIGTERM came
+LAST_WORDS_SECONDS = 5.0  # for what the processes said last to come through
+OTHERS_END = "lost touch with another process"
+_ERROR = re.compile(r"(?:^ddm: error: |(?=\b\w*(?:Error|Exception): ))(.+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +66,7 @@ def run(
     Of several, the first alone writes. Without `checkpoints` what they keep goes when they end.
 
     Raises:
-        DdmError: as the stage; of several processes, that they failed: their own messages are on stderr.
+        DdmError: as the stage.
         SystemExit: SIGTERM came; a checkpoint is written.
     """
     from ddm_core.obfuscator_params import LEARNED
@@ -110,14 +117,17 @@ def run_together(arguments: Sequence[str], processes: int | None) -> None:
     Trainer sets.
 
     Raises:
-        DdmError: one of them failed.
+        DdmError: one of them failed; the first error that they named.
         SystemExit: SIGTERM came, and was passed on; status 143, which `torchrun` itself would make a 1.
     """
     here = [] if processes is None else ["--standalone", f"--nproc-per-node={processes}"]
     command = [sys.executable, "-m", "torch.distributed.run", *here, "-m", "ddm_core.cli", *arguments]
+    said = Said()
     with sigterm_noted() as terminated:
         # A session of their own: who signals this whole process group must not signal them twice.
-        launcher = subprocess.Popen(command, start_new_session=True)
+        launcher = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        reader = Thread(target=said.pass_on, args=(launcher.stderr,), daemon=True)
+        reader.start()
         try:
             passed_on = False
             while launcher.poll() is None:
@@ -129,11 +139,40 @@ def run_together(arguments: Sequence[str], processes: int | None) -> None:
             if launcher.poll() is None:
                 launcher.terminate()
                 launcher.wait()
+        reader.join(LAST_WORDS_SECONDS)
         if launcher.returncode == 0:
             return
         if terminated():
             raise SystemExit(EXIT_STATUS)
-        raise DdmError("training in several processes failed; the log above has the message of each")
+        raise DdmError(said.reason() or "training in several processes failed without a word")
+
+
+class Said:
+    """What processes say on stderr: all of it is passed on, and the errors among it are kept."""
+
+    def __init__(self) -> None:
+        """Nothing was said yet."""
+        self._errors: list[str] = []
+
+    def pass_on(self, stream: IO[bytes]) -> None:
+        """Write what comes, when it comes, to this process's stderr, until the stream ends."""
+        rest = b""
+        with open(STDERR, "wb", buffering=0, closefd=False) as ours:
+            while chunk := os.read(stream.fileno(), 1 << 16):
+                said = chunk.replace(b"\r", b"\n")  # a log has no line to write over
+                ours.write(said)
+                *lines, rest = (rest + said).split(b"\n")
+                self._errors += [
+                    line
+                    for line in (line.decode("utf-8", "replace") for line in lines)
+                    if _ERROR.search(line)
+                ]
+
+    def reason(self) -> str | None:
+        """Return the first error that a process named, one of its own rather than another's end."""
+        found = sorted(self._errors, key=lambda line: OTHERS_END in line)
+        match = _ERROR.search(found[0]) if found else None
+        return match[1] if match else None
 
 
 def _wait(launcher: subprocess.Popen[bytes]) -> None:

@@ -78,7 +78,7 @@ def build_pipeline(
     def start_training(**inputs: Any) -> dsl.PipelineTask:  # noqa: ANN401 - channels of the graph
         if nodes == 1 or resources is None:
             takes_gpus = resources is not None and resources.tasks["train"].gpu
-            return train_component(processes=max(1, gpus) if takes_gpus else 1, **inputs)
+            return train_component(process_count=max(1, gpus) if takes_gpus else 1, **inputs)
         settings = train_job_settings(
             resources, image=image or IMAGE, nodes=nodes, gpus=gpus, environment=_variables("train")
         )

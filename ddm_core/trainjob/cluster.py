@@ -43,18 +43,22 @@ class Ending:
 
 @dataclass(frozen=True)
 class Pod:
-    """A node's pod: `restarts` of its container, how that ended last, and what else keeps it from running."""
+    """A node's pod: how often its container was restarted, and after which end; how it ended for good.
+
+    `trouble` is what else keeps it from running, in the cluster's words.
+    """
 
     name: str
     node: int
     phase: str
     restarts: int
+    restarted_after: Ending | None
     ended: Ending | None
     trouble: str | None
 
 
 class Cluster:
-    """The TrainJobs of one namespace, their pods and logs. Reading waits for a server that is away."""
+    """The TrainJobs of one namespace, their pods and logs. All questions wait for a server that is away."""
 
     def __init__(self, namespace: str, outage_seconds: float = OUTAGE_SECONDS) -> None:
         """Connect with the pod's own account, outside a cluster as kubectl does.
@@ -84,16 +88,18 @@ class Cluster:
             NameTakenError: there is one of that name.
             DdmError: the cluster refuses, has no Kubeflow Trainer, or does not answer.
         """
-        with _explained("create the TrainJob"):
-            try:
-                self._jobs.create_namespaced_custom_object(
+        try:
+            self._ask(
+                "create the TrainJob",
+                lambda: self._jobs.create_namespaced_custom_object(
                     *self._place, manifest, _request_timeout=ANSWER_SECONDS
-                )
-            except NoSuchObjectError:
-                raise DdmError(
-                    f"the namespace {self.namespace} cannot have TrainJobs; install Kubeflow Trainer v2, or"
-                    " train on one node"
-                ) from None
+                ),
+            )
+        except NoSuchObjectError:
+            raise DdmError(
+                f"the namespace {self.namespace} cannot have TrainJobs; install Kubeflow Trainer v2, or"
+                " train on one node"
+            ) from None
 
     def conditions(self, name: str) -> dict[str, tuple[str, str]]:
         """Return what is true of a TrainJob, such as Complete or Failed, with reason and message.
@@ -102,7 +108,7 @@ class Cluster:
             NoSuchObjectError: it is gone.
             DdmError: the cluster refuses or does not answer.
         """
-        job = self._read(
+        job = self._ask(
             "read the TrainJob",
             lambda: self._jobs.get_namespaced_custom_object(
                 *self._place, name, _request_timeout=ANSWER_SECONDS
@@ -118,7 +124,7 @@ class Cluster:
     def pods(self, name: str) -> list[Pod]:
         """Return the pods of a TrainJob's nodes, in the order of the nodes; raises as `conditions`."""
         label = f"{JOB_LABEL}={name}"
-        found = self._read(
+        found = self._ask(
             "list the TrainJob's pods",
             lambda: self._pods.list_namespaced_pod(
                 self.namespace, label_selector=label, _request_timeout=ANSWER_SECONDS
@@ -139,7 +145,7 @@ class Cluster:
         options: dict[str, Any] = {"previous": True} if previous else {}
         if seconds is not None:
             options["since_seconds"] = math.ceil(seconds) + OVERLAP_SECONDS
-        answer = self._read(
+        answer = self._ask(
             "read the log of a pod",
             lambda: self._pods.read_namespaced_pod_log(
                 pod,
@@ -164,7 +170,7 @@ class Cluster:
             DdmError: the cluster refuses or does not answer.
         """
         try:
-            self._read(
+            self._ask(
                 "delete the TrainJob",
                 lambda: self._jobs.delete_namespaced_custom_object(
                     *self._place, name, propagation_policy="Foreground", _request_timeout=ANSWER_SECONDS
@@ -173,8 +179,8 @@ class Cluster:
         except NoSuchObjectError:
             return
 
-    def _read(self, what: str, ask: Callable[[], Any], empty: int | None = None) -> Any:  # noqa: ANN401
-        """Return the answer of a question that may be asked again; None for the status `empty`."""
+    def _ask(self, what: str, ask: Callable[[], Any], empty: int | None = None) -> Any:  # noqa: ANN401
+        """Return the answer to what may be asked again; None for the status `empty`."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -225,15 +231,21 @@ def _message(error: Any) -> str:  # noqa: ANN401 - the client is untyped
 def _pod(pod: Any) -> Pod:  # noqa: ANN401 - the client is untyped
     statuses = [status for status in pod.status.container_statuses or [] if status.name == NODE]
     state, last = (statuses[0].state, statuses[0].last_state) if statuses else (None, None)
-    ends = [part.terminated for part in (state, last) if part and part.terminated]
     return Pod(
         name=pod.metadata.name,
         node=int(pod.metadata.labels[NODE_LABEL]),
         phase=pod.status.phase or "Pending",
         restarts=statuses[0].restart_count if statuses else 0,
-        ended=Ending(ends[0].finished_at or datetime.now(UTC), ends[0].exit_code) if ends else None,
+        restarted_after=_ending(last),
+        ended=_ending(state),
         trouble=_trouble(pod, state),
     )
+
+
+def _ending(state: Any) -> Ending | None:  # noqa: ANN401 - the client is untyped
+    if not state or not state.terminated:
+        return None
+    return Ending(state.terminated.finished_at or datetime.now(UTC), state.terminated.exit_code)
 
 
 def _trouble(pod: Any, state: Any) -> str | None:  # noqa: ANN401 - the client is untyped

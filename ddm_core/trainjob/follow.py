@@ -65,8 +65,9 @@ class Nodes:
             before = self._seen.get(pod.name)
             if pod.trouble and (before is None or pod.trouble != before.trouble):
                 self._say(f"node-{pod.node}: {pod.trouble}")
-            if pod.ended and pod.ended.status != 0:
-                self._failures.setdefault(pod.node, pod.ended)
+            for ending in (pod.restarted_after, pod.ended):
+                if ending and ending.status != 0:
+                    self._failures.setdefault(pod.node, ending)
             if pod.phase != "Pending":
                 restarted = pod.restarts > (before.restarts if before else 0)
                 self._read(pod, restarted)
@@ -86,7 +87,7 @@ class Nodes:
         try:
             if restarted:
                 self._hand_on(pod, self._cluster.log(pod.name, seconds=passed, previous=True))
-                status = pod.ended.status if pod.ended else "unknown"
+                status = pod.restarted_after.status if pod.restarted_after else "unknown"
                 self._say(f"node-{pod.node}: ended with status {status}, restarts")
             self._hand_on(pod, self._cluster.log(pod.name, seconds=passed))
         except NoSuchObjectError:
@@ -99,5 +100,6 @@ class Nodes:
             # Fractions of a second end in no zero: as texts they sort as times do, once the Z is gone.
             if written.removesuffix("Z") > self._last_time.get(pod.name, ""):
                 self._last_time[pod.name] = written.removesuffix("Z")
-                last_lines.append(line)
-                self._say(f"node-{pod.node}: {line}")
+                if line.strip():
+                    last_lines.append(line)
+                    self._say(f"node-{pod.node}: {line}")

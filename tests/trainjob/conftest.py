@@ -35,17 +35,22 @@ def settings():
 
 
 @pytest.fixture
-def cluster(s3, aws, s3_server, empty_store, tmp_path, monkeypatch):
+def tracking(empty_store, tmp_path):
+    """The address of an MLflow store that is ready."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def cluster(s3, aws, tracking, tmp_path, monkeypatch):
     """The cluster, with ConfigMap and Secret; this process is a task of it."""
     for name in [name for name in os.environ if name.startswith("KUBERNETES_")]:
         monkeypatch.delenv(name)
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
     with KubernetesServer() as server:
         server.write_kubeconfig(tmp_path / "kubeconfig")
-        tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
         server.config_maps["ddm-settings"] = {
             "MLFLOW_TRACKING_URI": tracking,
-            "AWS_ENDPOINT_URL": s3_server,
+            "AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"],
             "AWS_DEFAULT_REGION": "us-east-1",
         }
         server.secrets["ddm-credentials"] = {name: aws[name] for name in FROM_SECRET}

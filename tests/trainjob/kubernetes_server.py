@@ -213,7 +213,7 @@ class Pod:
         if self.process is None:
             raise RefusedError(400, f'container "node" in pod "{self.name}" is waiting to start')
         since = datetime.now(UTC) - timedelta(seconds=int(query.get("sinceSeconds", 10**6)))
-        lines = self.previous if query.get("previous") == "true" else self.lines
+        lines = self.previous if query.get("previous") in ("true", "True") else self.lines
         stamped = [f"{at:%Y-%m-%dT%H:%M:%S.%f}Z {line}\n" for at, line in lines if at >= since]
         return "".join(stamped)
 
