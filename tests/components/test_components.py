@@ -12,12 +12,8 @@ from ddm_core.cli import main
 CHECKOUT = Path(__file__).parents[2]
 FILES = sorted(path for path in (CHECKOUT / "components").glob("[!_]*.py") if path.name != "image.py")
 STAGES = {path.stem for path in (CHECKOUT / "ddm_core/stages").glob("[!_]*.py")}
-NO_STAGE = {
-    "join",
-    "notify",
-    "prepare_share",
-    "train_job",
-}  # what a graph of containers needs besides the stages
+# What a graph of containers needs besides the stages.
+NO_STAGE = {"join", "notify", "prepare_share", "train_job"}
 IMAGE = "registry.example/ddm@sha256:" + "0" * 64
 
 

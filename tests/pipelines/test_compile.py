@@ -183,12 +183,8 @@ def test_the_task_that_follows_a_train_job_is_small_and_knows_where_it_is(on_two
         "DDM_POD_UID": "metadata.uid",
         "DDM_WORKFLOW": "metadata.labels['workflows.argoproj.io/workflow']",
     }
-    required = {
-        pair["envVar"]
-        for entry in part["configMapAsEnv"]
-        if not entry["optional"]
-        for pair in entry["keyToEnv"]
-    }
+    entries = [entry for entry in part["configMapAsEnv"] if not entry["optional"]]
+    required = {pair["envVar"] for entry in entries for pair in entry["keyToEnv"]}
     assert required == {"MLFLOW_TRACKING_URI", "DDM_CHECKPOINTS"}
     assert int(part["activeDeadlineSeconds"]) > settings_of(graph).timeout_seconds
 
