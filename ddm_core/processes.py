@@ -69,6 +69,7 @@ def run(
         DdmError: as the stage.
         SystemExit: SIGTERM came; a checkpoint is written.
     """
+    from ddm_core.checkpoint_options import DEFAULT_INTERVAL, CheckpointOptions, parse_interval
     from ddm_core.obfuscator_params import LEARNED
     from ddm_core.stages import train
 
@@ -78,17 +79,26 @@ def run(
         )
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        place = checkpoints.place if checkpoints else str(work / "checkpoints")
-        made = train_together(name, write_section(work, name, params), prepared, work, place, processes)
+        kept = checkpoints or CheckpointOptions(str(work / "kept"), parse_interval(DEFAULT_INTERVAL))
+        section = write_section(work, name, params)
+        made = train_together(
+            name, params=section, prepared=prepared, work=work, checkpoints=kept, processes=processes
+        )
         return made.copied_to(model, history)
 
 
-def train_together(  # noqa: PLR0917 - one place each
-    name: str, params: Path, prepared: Path, work: Path, place: str, processes: int | None
+def train_together(
+    name: str,
+    *,
+    params: Path,
+    prepared: Path,
+    work: Path,
+    checkpoints: CheckpointOptions,
+    processes: int | None,
 ) -> Made:
     """Let `run_together` train the obfuscator `name` of the file `params`; what it makes lies in `work`.
 
-    `place` is where checkpoints go. Raises as `run_together`.
+    As many checkpoints are kept as `ddm train` keeps. Raises as `run_together`.
     """
     made = Made(work / "models" / name, work / "histories" / name)
     paths = {
@@ -96,9 +106,11 @@ def train_together(  # noqa: PLR0917 - one place each
         "--prepared": prepared,
         "--models": made.model.parent,
         "--histories": made.history.parent,
-        "--checkpoints": place,
+        "--checkpoints": checkpoints.place,
+        "--checkpoint-every": str(checkpoints.every),
     }
-    run_together(["train", name, *(str(part) for pair in paths.items() for part in pair)], processes)
+    anew = [] if checkpoints.resume else ["--no-resume"]
+    run_together(["train", name, *(str(part) for pair in paths.items() for part in pair), *anew], processes)
     return made
 
 

@@ -2,9 +2,12 @@
 
 import dataclasses
 import os
+import re
+import shutil
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 from safetensors.torch import load_file
@@ -18,8 +21,9 @@ NAME = "tiny"
 
 
 @pytest.fixture
-def train(prepared, tmp_path, monkeypatch):
+def train(prepared, empty_store, tmp_path, monkeypatch):
     """Train with so many processes into folders of a name; return the model's folder and the result."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
 
     def start(params, count, checkpoints=None):
@@ -59,19 +63,27 @@ def test_what_the_processes_say_is_seen_and_their_failure_is_ours(train, ddm_par
     assert "batch_size 1 is less than a photo for each of 2 processes" in capfd.readouterr().err
 
 
-def test_sigterm_checkpoints_and_ends_with_143_and_the_next_run_goes_on(train, ddm_params, tmp_path, capfd):
-    params = dataclasses.replace(ddm_params, steps=2000)
-    options = CheckpointOptions(str(tmp_path / "kept"), parse_interval("5"))
+def test_sigterm_checkpoints_and_ends_with_143_and_the_same_call_goes_on(train, ddm_params, tmp_path, capfd):
+    params = dataclasses.replace(ddm_params, steps=150)
+    options = CheckpointOptions(str(tmp_path / "kept"), parse_interval("2"))
 
     def terminate():
         while not list(tmp_path.glob("kept/*/step-*")):
-            pass
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=terminate, daemon=True).start()
     with pytest.raises(SystemExit) as ended:
         train(params, 2, options)
     assert ended.value.code == 143
-    assert len(list(tmp_path.glob("kept/*/step-*"))) > 0
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path / "kept") not in running, "no process outlives the one that started it"
+    said = capfd.readouterr().err
+    assert "told to end by SIGTERM" in said
+    train(params, 2, options)
+    assert re.search(r"going on after step [1-9]", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("text", ["500", "5min"])
+def test_an_interval_is_handed_on_as_it_was_written(text):
+    assert str(parse_interval(text)) == text

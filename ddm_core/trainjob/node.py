@@ -35,6 +35,7 @@ def run(name: str, job: str, prepared: str, checkpoints: str) -> None:
         DdmError: something is missing, S3 does not answer, or the training failed.
         SystemExit: SIGTERM came; a checkpoint is written.
     """
+    from ddm_core.checkpoint_options import DEFAULT_INTERVAL, CheckpointOptions, parse_interval
     from ddm_core.processes import train_together
     from ddm_core.trainjob.exchange import receive_folder, remove_folder, send_folder
 
@@ -42,7 +43,14 @@ def run(name: str, job: str, prepared: str, checkpoints: str) -> None:
         work = Path(temporary)
         receive_folder(f"{job}/{SETTINGS}", work)
         receive_folder(prepared, work / "prepared")
-        made = train_together(name, work / "train.json", work / "prepared", work, checkpoints, None)
+        made = train_together(
+            name,
+            params=work / "train.json",
+            prepared=work / "prepared",
+            work=work,
+            checkpoints=CheckpointOptions(checkpoints, parse_interval(DEFAULT_INTERVAL)),
+            processes=None,
+        )
         if made.model.is_dir():
             made.copied_to(work / RESULT / MODEL, work / RESULT / HISTORY)
             remove_folder(f"{job}/{RESULT}")  # this container may have been restarted while it sent
