@@ -39,7 +39,8 @@ class KubernetesServer:
 
     `programs` has for a node's number the Python text that its container runs instead of its command;
     `backoff` says how often a container may be restarted; `hiccups` are statuses that the next requests get;
-    `installed` says whether Trainer is there; `refusal` is what the next creation is refused with.
+    `ended` has the pods of jobs that were deleted; `installed` says whether Trainer is there; `refusal` is
+    what the next creation is refused with.
     """
 
     def __init__(self):
@@ -47,6 +48,7 @@ class KubernetesServer:
         self.programs, self.backoff = {}, 0
         self.hiccups, self.installed, self.refusal = [], True, None
         self.requests, self.created, self.jobs = [], [], {}
+        self.ended = []
         self.unschedulable = None
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -90,6 +92,7 @@ class KubernetesServer:
             job = self._job(path.removeprefix(f"{JOBS}/"))
             if method == "DELETE":
                 job.stop()
+                self.ended += job.pods
                 del self.jobs[job.name]
             return job.description()
         if (method, path) == ("GET", PODS):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import threading
 import time
@@ -43,6 +44,12 @@ def train(cluster, settings, prepared, ddm_params, tmp_path):
         )
 
     return start
+
+
+def lines_of(cluster, word):
+    """The lines with this word that nodes of the running jobs wrote."""
+    pods = [pod for job in list(cluster.jobs.values()) for pod in job.pods]
+    return "\n".join(line for pod in pods for _, line in list(pod.lines) if word in line)
 
 
 def left_in_s3():
@@ -99,6 +106,26 @@ def test_sigterm_removes_the_job_and_ends_the_task_with_143(cluster, train):
     assert ended.value.code == 143
     assert cluster.jobs == {}
     assert len(cluster.sent("DELETE")) == 1
+
+
+def test_a_training_that_sigterm_ended_goes_on_where_its_nodes_left_it(cluster, train, ddm_params, capfd):
+    """The job's removal reaches the nodes as SIGTERM; the next job begins with what they leave on S3."""
+    params = dataclasses.replace(ddm_params, steps=300)
+
+    def terminate():
+        while not re.search(r"\| [1-9]\d*/300", lines_of(cluster, "train tiny:")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(SystemExit):
+        train(params)
+    for pod in cluster.ended:
+        pod.process.wait(60)
+    train(params)
+    assert re.search(
+        r"node-0: s3://faces/checkpoints/tiny-\w+: going on after step [1-9]", capfd.readouterr().out
+    )
 
 
 def test_a_restarted_container_is_told_and_its_lines_are_not_lost(cluster, train, tmp_path, capfd):
