@@ -133,10 +133,13 @@ class Cluster:
         pods = [_pod(pod) for pod in found.items if NODE_LABEL in (pod.metadata.labels or {})]
         return sorted(pods, key=lambda pod: (pod.node, pod.name))
 
-    def log(self, pod: str, *, seconds: float | None = None, previous: bool = False) -> list[tuple[str, str]]:
+    def log(
+        self, pod: str, *, seconds: float | None = None, previous: bool = False
+    ) -> list[tuple[str, str]] | None:
         """Return time (RFC 3339, in UTC) and text of the lines that a pod wrote, the last `seconds` alone.
 
-        `previous` reads the container that was restarted. A container without a log has no lines.
+        `previous` reads the container that was restarted. None: there is no log yet, or the machine that has
+        it does not answer; the job may go on without that machine.
 
         Raises:
             NoSuchObjectError: the pod is gone.
@@ -156,9 +159,11 @@ class Cluster:
                 _request_timeout=ANSWER_SECONDS,
                 **options,
             ),
-            empty=400,  # the container is not there yet
+            without=(400, *TEMPORARY),
         )
-        text = "" if answer is None else answer.data.decode("utf-8", "replace")
+        if answer is None:
+            return None
+        text = answer.data.decode("utf-8", "replace")
         return [
             (time_, said) for line in text.split("\n") if line for time_, _, said in [line.partition(" ")]
         ]
@@ -179,8 +184,8 @@ class Cluster:
         except NoSuchObjectError:
             return
 
-    def _ask(self, what: str, ask: Callable[[], Any], empty: int | None = None) -> Any:  # noqa: ANN401
-        """Return the answer to what may be asked again; None for the status `empty`."""
+    def _ask(self, what: str, ask: Callable[[], Any], without: tuple[int, ...] = ()) -> Any:  # noqa: ANN401
+        """Return the answer to what may be asked again; None instead of the statuses `without`."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -190,7 +195,7 @@ class Cluster:
                 try:
                     return ask()
                 except ApiException as error:
-                    if error.status == empty:
+                    if error.status in without:
                         return None
                     if error.status not in TEMPORARY or time.monotonic() + pause > deadline:
                         raise

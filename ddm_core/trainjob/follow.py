@@ -86,13 +86,15 @@ class Nodes:
         passed = now - self._read_at[pod.name] if pod.name in self._read_at else None
         try:
             if restarted:
-                self._hand_on(pod, self._cluster.log(pod.name, seconds=passed, previous=True))
+                self._hand_on(pod, self._cluster.log(pod.name, seconds=passed, previous=True) or [])
                 status = pod.restarted_after.status if pod.restarted_after else "unknown"
                 self._say(f"node-{pod.node}: ended with status {status}, restarts")
-            self._hand_on(pod, self._cluster.log(pod.name, seconds=passed))
+            lines = self._cluster.log(pod.name, seconds=passed)
         except NoSuchObjectError:
             return
-        self._read_at[pod.name] = now
+        if lines is not None:
+            self._hand_on(pod, lines)
+            self._read_at[pod.name] = now
 
     def _hand_on(self, pod: Pod, lines: list[tuple[str, str]]) -> None:
         last_lines = self._last_lines.setdefault(pod.node, deque(maxlen=LAST_LINES))

@@ -40,7 +40,7 @@ class KubernetesServer:
     `programs` has for a node's number the Python text that its container runs instead of its command;
     `backoff` says how often a container may be restarted; `hiccups` are statuses that the next requests get;
     `ended` has the pods of jobs that were deleted; `installed` says whether Trainer is there; `refusal` is
-    what the next creation is refused with.
+    what the next creation is refused with; so many of the next requests for logs `silent_logs` refuses.
     """
 
     def __init__(self):
@@ -49,6 +49,7 @@ class KubernetesServer:
         self.hiccups, self.installed, self.refusal = [], True, None
         self.requests, self.created, self.jobs = [], [], {}
         self.ended = []
+        self.silent_logs = 0
         self.unschedulable = None
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -123,6 +124,9 @@ class KubernetesServer:
         found = [pod for job in self.jobs.values() for pod in job.pods if pod.name == name]
         if not found:
             raise RefusedError(404, f'pods "{name}" not found')
+        if self.silent_logs:
+            self.silent_logs -= 1
+            raise RefusedError(502, "dial tcp 10.0.0.7:10250: connect: no route to host")
         return found[0].log(query)
 
 

@@ -83,6 +83,16 @@ def test_what_nodes_write_appears_line_by_line_and_once(cluster, train, capfd):
     ]
 
 
+def test_a_machine_that_gives_no_logs_for_a_while_costs_no_line(cluster, train, capfd):
+    cluster.silent_logs = 8
+    slow = "import time\nfor number in range(9): print('step', number, flush=True); time.sleep(0.2)\n"
+    with pytest.raises(DdmError, match="nothing whole is there"):
+        train(programs={0: slow, 1: ENDS})
+    said = capfd.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith("node-0")] == [f"node-0: step {n}" for n in range(9)]
+    assert cluster.silent_logs == 0
+
+
 def test_a_failure_is_the_tasks_with_the_last_lines_of_the_node_that_failed(cluster, train):
     with pytest.raises(DdmError) as caught:
         train(programs={0: WAITS, 1: FAILS})
