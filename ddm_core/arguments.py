@@ -17,7 +17,7 @@ def to_arguments(params: Params) -> dict[str, Any]:
 
     KFP has no null, and every empty value is a default of its dataclass.
     """
-    sections = _without_empty(to_dict(params))
+    sections = without_empty(to_dict(params))
     sections[LOOPED] = [{"name": name, **settings} for name, settings in sections[LOOPED].items()]
     return dict(sections)
 
@@ -37,9 +37,10 @@ def from_arguments(arguments: Mapping[str, Any]) -> Params:
     return parse_params({**arguments, LOOPED: obfuscators}, where)
 
 
-def _without_empty(value: Any) -> Any:  # noqa: ANN401 - plain data
+def without_empty(value: Any) -> Any:  # noqa: ANN401 - plain data
+    """Return plain data without the entries of mappings that are None, tuples as lists."""
     if isinstance(value, dict):
-        return {name: _without_empty(item) for name, item in value.items() if item is not None}
+        return {name: without_empty(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_without_empty(item) for item in value]
+        return [without_empty(item) for item in value]
     return value

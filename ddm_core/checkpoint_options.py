@@ -18,6 +18,10 @@ class Interval:
     steps: int = 0
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        """Return it as `parse_interval` reads it."""
+        return str(self.steps) if self.steps else f"{self.seconds / 60:.0f}min"
+
 
 @dataclass(frozen=True)
 class CheckpointOptions:

@@ -183,10 +183,10 @@ def _path(parser: argparse.ArgumentParser, flag: str, default: str, summary: str
     parser.add_argument(flag, type=Path, default=Path(default), metavar="PATH", help=f"{summary} ({default})")
 
 
-def _obfuscator(params: Params, name: str) -> ObfuscatorParams:
-    if name not in params.train:
-        raise DdmError(f"unknown obfuscator '{name}' in section train{did_you_mean(name, params.train)}")
-    return params.train[name]
+def _obfuscator(train: dict[str, ObfuscatorParams], name: str) -> ObfuscatorParams:
+    if name not in train:
+        raise DdmError(f"unknown obfuscator '{name}' in section train{did_you_mean(name, train)}")
+    return train[name]
 
 
 def _trained(params: Params, models: Path) -> list[Path]:
@@ -223,7 +223,7 @@ def _train(options: argparse.Namespace) -> None:
     every, resume = parse_interval(options.checkpoint_every), not options.no_resume
     history = options.histories / name
     with joined_ranks() as ranks:
-        params = _obfuscator(load(options.params), name)
+        params = _obfuscator(load_section(options.params, "train"), name)
         if not ranks.leads:
             train.follow(params, name=name, prepared=options.prepared, ranks=ranks)
             return
@@ -252,7 +252,7 @@ def _attack(options: argparse.Namespace) -> None:
     from ddm_core.stages import attack
 
     params = load(options.params)
-    _obfuscator(params, options.obfuscator)
+    _obfuscator(params.train, options.obfuscator)
     result = attack.run(
         params.attack,
         attacker=options.attacker,
@@ -269,7 +269,7 @@ def _utility(options: argparse.Namespace) -> None:
     from ddm_core.stages import utility
 
     params = load(options.params)
-    _obfuscator(params, options.obfuscator)
+    _obfuscator(params.train, options.obfuscator)
     result = utility.run(
         params.utility,
         prepared=options.prepared,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 EXIT_STATUS = 128 + signal.SIGTERM
 """143, what a shell gives a process that SIGTERM ended. Kubernetes retries it like any failure, and policies
-that retry by exit status (Kubeflow's trainers: from 128 on) tell it from a mistake of the user's, 1 or 2."""
+that go by exit status (a Job's podFailurePolicy) can tell it from a mistake of the user's, 1 or 2."""
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def _compile(options: argparse.Namespace) -> None:
         options.output,
         image=options.image,
         gpus=options.gpu,
+        nodes=options.nodes,
         resources=options.resources,
         exit_handler=options.exit_handler,
     )

@@ -25,6 +25,7 @@ def compile_pipeline(
     *,
     image: str | None = None,
     gpus: int = 0,
+    nodes: int = 1,
     cache: bool = True,
     resources: Path | None = None,
     exit_handler: bool = True,
@@ -32,11 +33,12 @@ def compile_pipeline(
 ) -> None:
     """Write the pipeline's YAML: the graph, then a second document with what is Kubernetes's.
 
-    `params` are the defaults of its parameters, `gpus` the GPUs of each task that uses one, `resources` a
-    file in place of resources.yaml. `exit_handler` and `pinned` as in `build_pipeline`.
+    `params` are the defaults of its parameters, `gpus` the GPUs of each task that uses one, `nodes` the
+    nodes that train one obfuscator, `resources` a file in place of resources.yaml. `exit_handler` and
+    `pinned` as in `build_pipeline`.
 
     Raises:
-        DdmError: no image reference, a negative number of GPUs, or something is wrong in the resources.
+        DdmError: no image reference, a negative number of GPUs, no node, or a mistake in the resources.
     """
     from pipelines.ddm_pipeline import build_pipeline
     from pipelines.resources import load_resources
@@ -44,12 +46,15 @@ def compile_pipeline(
     check_image(image)
     if gpus < 0:
         raise DdmError(f"--gpu {gpus}: must not be negative; 0 is CPU only")
+    if nodes < 1:
+        raise DdmError(f"--nodes {nodes}: must be at least 1; 1 trains in the task's own pod")
     loaded = load_resources(resources)
     pipeline = build_pipeline(
         params,
         image=image,
         resources=loaded,
         gpus=gpus,
+        nodes=nodes,
         cache=cache,
         parallelism=loaded.parallelism,
         exit_handler=exit_handler,

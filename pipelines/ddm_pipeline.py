@@ -1,6 +1,8 @@
 """The graph: fetch, prepare, train and attack every obfuscator, report, register; one for every runner."""
 
+import dataclasses
 from contextlib import nullcontext
+from itertools import groupby
 from typing import Any
 
 from kfp import dsl, kubernetes
@@ -8,6 +10,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.attack import attack as attack_component
 from components.fetch import fetch as fetch_component
+from components.image import IMAGE
 from components.join import join as join_component
 from components.notify import notify as notify_component
 from components.prepare import prepare as prepare_component
@@ -16,12 +19,15 @@ from components.recognise import recognise as recognise_component
 from components.register import register as register_component
 from components.report import report as report_component
 from components.train import train as train_component
+from components.train_job import train_job as train_job_component
 from components.utility import utility as utility_component
-from ddm_core.arguments import to_arguments
+from ddm_core.arguments import to_arguments, without_empty
 from ddm_core.params import Params
 from ddm_core.results import ATTACKERS, CONTROLS
+from ddm_core.trainjob.run import NAMESPACE, POD_NAME, POD_UID, WORKFLOW
+from ddm_core.trainjob.settings import Variable
 from pipelines.compile import PIPELINE_NAME
-from pipelines.resources import Parallelism, Resources, apply_resources
+from pipelines.resources import Parallelism, Resources, apply_resources, train_job_settings
 
 SETTINGS = "ddm-settings"
 """The ConfigMap with addresses, and the Secret with credentials; deploy/ has both."""
@@ -34,6 +40,13 @@ TRACKING_SETTINGS = ("MLFLOW_S3_ENDPOINT_URL", *STORAGE_SETTINGS)
 STORAGE_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 TRACKING_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", *STORAGE_CREDENTIALS)
 
+POD_FIELDS = {
+    NAMESPACE: "metadata.namespace",
+    POD_NAME: "metadata.name",
+    POD_UID: "metadata.uid",
+    WORKFLOW: "metadata.labels['workflows.argoproj.io/workflow']",
+}
+
 
 def build_pipeline(
     params: Params,
@@ -41,6 +54,7 @@ def build_pipeline(
     image: str | None = None,
     resources: Resources | None = None,
     gpus: int = 0,
+    nodes: int = 1,
     cache: bool = True,
     parallelism: Parallelism | None = None,
     exit_handler: bool = True,
@@ -50,7 +64,8 @@ def build_pipeline(
 
     With `resources` every task gets its share of the cluster, `gpus` where it uses them, and its settings
     from a ConfigMap and a Secret; without, the graph is bare, for a local runner. `cache` false: every task
-    runs anew. `parallelism` bounds what runs side by side. Without `exit_handler` nothing tells of a failure.
+    runs anew. `parallelism` bounds what runs side by side. With `nodes` above 1, and `resources`, a TrainJob
+    trains each obfuscator. Without `exit_handler` nothing tells of a failure.
 
     `pinned` says whether the parameters of all runs name their photos (`FetchParams.is_pinned`), by default
     as `params` do. Only then is fetch taken from the cache: its key knows the parameters, not the photos.
@@ -66,6 +81,18 @@ def build_pipeline(
         if resources:
             apply_resources(task, name, resources, gpus)
             _use_settings(task, name)
+        return task
+
+    def start_training(**inputs: Any) -> dsl.PipelineTask:  # noqa: ANN401 - channels of the graph
+        if nodes == 1 or resources is None:
+            takes_gpus = resources is not None and resources.tasks["train"].gpu
+            return train_component(process_count=max(1, gpus) if takes_gpus else 1, **inputs)
+        settings = train_job_settings(
+            resources, image=image or IMAGE, nodes=nodes, gpus=gpus, environment=_variables("train")
+        )
+        task = train_job_component(settings=without_empty(dataclasses.asdict(settings)), **inputs)
+        for name, field in POD_FIELDS.items():
+            kubernetes.use_field_path_as_env(task, name, field)
         return task
 
     defaults = to_arguments(params)
@@ -96,7 +123,7 @@ def build_pipeline(
             recognition = place(recognise_component(params=recognise, prepared=prepared))
             recogniser = recognition.outputs["recogniser"]
             with dsl.ParallelFor(train, name="obfuscators", parallelism=limits.obfuscators) as obfuscator:
-                trained = place(train_component(obfuscator=obfuscator, prepared=prepared))
+                trained = place(start_training(obfuscator=obfuscator, prepared=prepared))
                 measured: dict[str, Any] = {
                     "prepared": prepared,
                     "model": trained.outputs["model"],
@@ -137,18 +164,28 @@ def build_pipeline(
 
 def _use_settings(task: dsl.PipelineTask, name: str) -> None:
     """Give a task that speaks to MLflow or S3 their addresses and credentials, and no other task."""
-    if name in ("train", "register", "notify"):
+    attach = {"ConfigMap": kubernetes.use_config_map_as_env, "Secret": kubernetes.use_secret_as_env}
+    for (kind, source, optional), variables in groupby(
+        _variables(name), lambda variable: (variable.kind, variable.source, variable.optional)
+    ):
+        names = {variable.name: variable.name for variable in variables}
+        attach[kind](task, source, names, optional=optional)
+
+
+def _variables(name: str) -> tuple[Variable, ...]:
+    """Return the environment variables of a task that settings and credentials give their values."""
+    found: list[Variable] = []
+    if name in ("train", "train_job", "register", "notify"):
         # Required: a pod that fell back to a store of its own would lose what it tracks. But for the exit
         # handler, which is to tell of the very run that lacks it.
-        _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_URI, optional=name == "notify")
-        _use(kubernetes.use_config_map_as_env, task, SETTINGS, TRACKING_SETTINGS, optional=True)
-        _use(kubernetes.use_secret_as_env, task, CREDENTIALS, TRACKING_CREDENTIALS, optional=True)
-    if name == "train":
-        _use(kubernetes.use_config_map_as_env, task, SETTINGS, CHECKPOINT_SETTINGS, optional=True)
+        optional = name == "notify"
+        found += [Variable(key, "ConfigMap", SETTINGS, optional=optional) for key in TRACKING_URI]
+        found += [Variable(key, "ConfigMap", SETTINGS, optional=True) for key in TRACKING_SETTINGS]
+        found += [Variable(key, "Secret", CREDENTIALS, optional=True) for key in TRACKING_CREDENTIALS]
+    if name in ("train", "train_job"):
+        optional = name == "train"  # without it a TrainJob's nodes have nowhere to leave the model
+        found += [Variable(key, "ConfigMap", SETTINGS, optional=optional) for key in CHECKPOINT_SETTINGS]
     if name == "fetch":
-        _use(kubernetes.use_config_map_as_env, task, SETTINGS, STORAGE_SETTINGS, optional=True)
-        _use(kubernetes.use_secret_as_env, task, CREDENTIALS, STORAGE_CREDENTIALS, optional=True)
-
-
-def _use(attach: Any, task: dsl.PipelineTask, source: str, names: tuple[str, ...], *, optional: bool) -> None:  # noqa: ANN401 - one of kfp's own functions
-    attach(task, source, {name: name for name in names}, optional=optional)
+        found += [Variable(key, "ConfigMap", SETTINGS, optional=True) for key in STORAGE_SETTINGS]
+        found += [Variable(key, "Secret", CREDENTIALS, optional=True) for key in STORAGE_CREDENTIALS]
+    return tuple(found)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ddm_core.errors import DdmError
 from ddm_core.params import read_yaml
 from ddm_core.strict import parse
+from ddm_core.trainjob.manifest import SHARED_MEMORY
+from ddm_core.trainjob.settings import Toleration, TrainJobSettings, Variable
 
 if TYPE_CHECKING:
     from kfp.dsl import PipelineTask
@@ -20,6 +22,7 @@ TASKS = (
     "prepare_share",
     "prepare",
     "train",
+    "train_job",
     "recognise",
     "attack",
     "join",
@@ -28,28 +31,8 @@ TASKS = (
     "register",
     "notify",
 )
-
-OPERATORS = ("Equal", "Exists")
-EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 UNITS = {"m": 1e-3, "": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BINARY_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-@dataclass(frozen=True)
-class Toleration:
-    """As in a pod's specification."""
-
-    key: str | None = None
-    operator: str | None = None
-    value: str | None = None
-    effect: str | None = None
-    toleration_seconds: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (("operator", OPERATORS), ("effect", EFFECTS)):
-            value = getattr(self, name)
-            if value not in (None, *known):
-                raise ValueError(f"{name} is '{value}'; expected one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -110,11 +93,20 @@ class Parallelism:
 
 
 @dataclass(frozen=True)
+class TrainerResources:
+    """The training runtime of Kubeflow Trainer; `kind`: the cluster's, or the namespace's of the runs."""
+
+    runtime: str
+    kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"]
+
+
+@dataclass(frozen=True)
 class Resources:
     """The whole of resources.yaml."""
 
     tasks: dict[str, TaskResources]
     gpu: GpuResources
+    trainer: TrainerResources
     parallelism: Parallelism
 
 
@@ -129,7 +121,7 @@ def load_resources(path: Path | None = None) -> Resources:
         raise DdmError(f"{path}: not found; name a file such as pipelines/resources.yaml")
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("defaults"), dict):
-        raise DdmError(f"{path}: expected a mapping with defaults, tasks, gpu and parallelism")
+        raise DdmError(f"{path}: expected a mapping with defaults, tasks, gpu, trainer and parallelism")
     defaults, tasks = content["defaults"], content.get("tasks") or {}
     rest = {name: value for name, value in content.items() if name != "defaults"}
     _require_tasks(tasks, path)
@@ -154,8 +146,35 @@ def apply_resources(task: PipelineTask, name: str, resources: Resources, gpus: i
         )
     _place(task, wanted.node_selector, wanted.tolerations)
     if wanted.gpu and gpus:
+        if name == "train" and gpus > 1:  # too small by default for what its processes exchange
+            kubernetes.empty_dir_mount(task, SHARED_MEMORY, "/dev/shm", medium="Memory")
         task.set_accelerator_type(resources.gpu.resource).set_accelerator_limit(gpus)
         _place(task, resources.gpu.node_selector, resources.gpu.tolerations)
+
+
+def train_job_settings(
+    resources: Resources, *, image: str, nodes: int, gpus: int, environment: tuple[Variable, ...]
+) -> TrainJobSettings:
+    """Return what a TrainJob asks of the cluster: on each of `nodes` nodes what the task `train` asks for."""
+    wanted = resources.tasks["train"]
+    gpus = gpus if wanted.gpu else 0
+    return TrainJobSettings(
+        image=image,
+        nodes=nodes,
+        processes=max(1, gpus),
+        runtime=resources.trainer.runtime,
+        runtime_kind=resources.trainer.kind,
+        timeout_seconds=wanted.timeout_seconds,
+        requests={"cpu": wanted.cpu_request, "memory": wanted.memory_request},
+        limits={
+            "cpu": wanted.cpu_limit,
+            "memory": wanted.memory_limit,
+            **({resources.gpu.resource: str(gpus)} if gpus else {}),
+        },
+        node_selector={**wanted.node_selector, **(resources.gpu.node_selector if gpus else {})},
+        tolerations=(*wanted.tolerations, *(resources.gpu.tolerations if gpus else ())),
+        environment=environment,
+    )
 
 
 def _place(task: PipelineTask, node_selector: dict[str, str], tolerations: tuple[Toleration, ...]) -> None:

@@ -130,6 +130,7 @@ def _submit(options: argparse.Namespace) -> None:
         name=options.run_name or f"ddm {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         image=options.image,
         gpus=options.gpu,
+        nodes=options.nodes,
         cache=not options.no_cache,
         resources=options.resources,
         pipeline_root=options.pipeline_root,

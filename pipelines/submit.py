@@ -38,6 +38,7 @@ class RunRequest:
     name: str
     image: str | None
     gpus: int = 0
+    nodes: int = 1
     cache: bool = True
     resources: Path | None = None
     pipeline_root: str | None = None
@@ -75,6 +76,7 @@ def submit(server: Server, request: RunRequest) -> Submission:
             package,
             image=image,
             gpus=request.gpus,
+            nodes=request.nodes,
             cache=request.cache,
             resources=request.resources,
             exit_handler=request.exit_handler,

@@ -12,7 +12,8 @@ from ddm_core.cli import main
 CHECKOUT = Path(__file__).parents[2]
 FILES = sorted(path for path in (CHECKOUT / "components").glob("[!_]*.py") if path.name != "image.py")
 STAGES = {path.stem for path in (CHECKOUT / "ddm_core/stages").glob("[!_]*.py")}
-NO_STAGE = {"join", "notify", "prepare_share"}  # what a graph of containers needs besides the stages
+# What a graph of containers needs besides the stages.
+NO_STAGE = {"join", "notify", "prepare_share", "train_job"}
 IMAGE = "registry.example/ddm@sha256:" + "0" * 64
 
 
@@ -59,17 +60,19 @@ def test_a_body_sees_the_standard_library_and_the_core_alone(path):
 def test_a_body_calls_its_stage_once_and_decides_nothing(path):
     nodes = list(ast.walk(body(path)))
     calls = [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
-    expected = {"prepare": "prepare.merge", "report": "run"}.get(path.stem, f"{path.stem}.run")
+    others = {"prepare": "prepare.merge", "report": "run", "train": "processes.run"}
+    expected = others.get(path.stem, f"{path.stem}.run")
     assert [call for call in calls if call.rpartition(".")[2] in ("run", "merge")] == [expected]
     taken = {
         f"{node.module}.{alias.name}"
         for node in nodes
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddm_core.stages")
+        if isinstance(node, ast.ImportFrom)
         for alias in node.names
+        if node.module == "ddm_core.stages" or alias.name in ("run", "processes")
     }
-    assert taken == {
-        "ddm_core.stages.report.run" if path.stem == "report" else f"ddm_core.stages.{path.stem}"
-    }
+    # One process a GPU: `processes.run` calls the stage in each.
+    sources = {"report": "ddm_core.stages.report.run", "train": "ddm_core.processes"}
+    assert taken == {sources.get(path.stem, f"ddm_core.stages.{path.stem}")}
     assert not any(isinstance(node, ast.If | ast.For | ast.While | ast.Try) for node in nodes)
 
 

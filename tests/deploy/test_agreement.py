@@ -57,6 +57,31 @@ def test_what_the_pipeline_requires_is_set(platform_settings):
     assert required <= set(read_env(RUNS / "settings.env"))
 
 
+def test_the_account_of_runs_may_do_what_a_train_job_needs(manifests):
+    """And no more: what `ddm_core/trainjob/cluster.py` calls, read from it."""
+    rules = by_key(manifests)["Role", "kubeflow", "ddm-runner"]["rules"]
+    allowed = {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    source = (CHECKOUT / "ddm_core/trainjob/cluster.py").read_text()
+    calls = set(re.findall(r"_(?:jobs|pods)\.(\w+)\(", source))
+    needs = {
+        "create_namespaced_custom_object": ("trainer.kubeflow.org", "trainjobs", "create"),
+        "get_namespaced_custom_object": ("trainer.kubeflow.org", "trainjobs", "get"),
+        "delete_namespaced_custom_object": ("trainer.kubeflow.org", "trainjobs", "delete"),
+        "list_namespaced_pod": ("", "pods", "list"),
+        "read_namespaced_pod_log": ("", "pods/log", "get"),
+    }
+    assert calls == set(needs)
+    assert set(needs.values()) <= allowed
+    trainer = {right for right in allowed if right[0] == "trainer.kubeflow.org"}
+    assert trainer == {right for right in needs.values() if right[0] == "trainer.kubeflow.org"}
+
+
 def test_runs_find_the_mlflow_server_and_it_answers_them(manifests):
     known = by_key(manifests)
     settings = known["ConfigMap", "kubeflow", "ddm-settings"]["data"]

@@ -8,6 +8,9 @@ import pytest
 import yaml
 
 from ddm_core.cli import main
+from ddm_core.strict import parse
+from ddm_core.trainjob.settings import TrainJobSettings
+from pipelines.resources import load_resources
 
 CHECKOUT = Path(__file__).parents[2]
 IMAGE = "registry.example/ddm@sha256:" + "0" * 64
@@ -171,6 +174,60 @@ def test_gpus_go_to_the_tasks_that_use_them(tmp_path):
         assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "2")
     tolerant = {name for name, part in on_kubernetes(platform).items() if "tolerations" in part}
     assert tolerant == USES_GPU
+
+
+@pytest.fixture(scope="module")
+def on_two_nodes(tmp_path_factory):
+    return compiled(tmp_path_factory.mktemp("nodes"), "--image", IMAGE, "--nodes", "2", "--gpu", "4")
+
+
+def job_settings(graph):
+    parameters = tasks(graph)["train-job"]["inputs"]["parameters"]
+    return parse(parameters["settings"]["runtimeValue"]["constant"], TrainJobSettings, "settings")
+
+
+def test_several_gpus_of_a_pod_are_several_processes_with_room_to_exchange(tmp_path):
+    graph, platform = compiled(tmp_path, "--gpu", "4")
+    count = tasks(graph)["train"]["inputs"]["parameters"]["process_count"]
+    assert count["runtimeValue"]["constant"] == 4
+    (mount,) = on_kubernetes(platform)["train"]["emptyDirMounts"]
+    assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")
+
+
+def test_each_node_of_a_train_job_gets_what_the_task_train_asks_for(on_two_nodes):
+    settings = job_settings(on_two_nodes[0])
+    wanted = load_resources().tasks["train"]
+    assert (settings.nodes, settings.processes, settings.image) == (2, 4, IMAGE)
+    assert settings.requests == {"cpu": wanted.cpu_request, "memory": wanted.memory_request}
+    assert settings.limits["nvidia.com/gpu"] == "4"
+    assert settings.timeout_seconds == wanted.timeout_seconds
+    assert [toleration.key for toleration in settings.tolerations] == ["nvidia.com/gpu"]
+    variables = {variable.name: variable for variable in settings.environment}
+    assert {"MLFLOW_TRACKING_URI", "DDM_CHECKPOINTS", "AWS_SECRET_ACCESS_KEY"} <= set(variables)
+    assert variables["AWS_SECRET_ACCESS_KEY"].kind == "Secret"
+
+
+def test_the_task_that_follows_a_train_job_is_small_and_knows_where_it_is(on_two_nodes):
+    graph, platform = on_two_nodes
+    assert "train" not in executors(graph)
+    assert "accelerator" not in executors(graph)["train-job"]["container"]["resources"]
+    part = on_kubernetes(platform)["train-job"]
+    assert {field["name"]: field["fieldPath"] for field in part["fieldPathAsEnv"]} == {
+        "DDM_NAMESPACE": "metadata.namespace",
+        "DDM_POD_NAME": "metadata.name",
+        "DDM_POD_UID": "metadata.uid",
+        "DDM_WORKFLOW": "metadata.labels['workflows.argoproj.io/workflow']",
+    }
+    entries = [entry for entry in part["configMapAsEnv"] if not entry["optional"]]
+    required = {pair["envVar"] for entry in entries for pair in entry["keyToEnv"]}
+    assert required == {"MLFLOW_TRACKING_URI", "DDM_CHECKPOINTS"}
+    assert int(part["activeDeadlineSeconds"]) > job_settings(graph).timeout_seconds
+
+
+def test_no_node_is_refused(tmp_path, capsys):
+    command = ["pipeline", "compile", "-o", str(tmp_path / "p.yaml"), "--nodes", "0"]
+    assert main([*command, "--params", str(CHECKOUT / "params.yaml")]) == 1
+    assert "--nodes 0: must be at least 1" in capsys.readouterr().err
 
 
 def uncached(graph):

@@ -22,6 +22,14 @@ def specification(tmp_path_factory):
     return next(yaml.safe_load_all(path.read_text()))
 
 
+@pytest.fixture(scope="module")
+def on_two_nodes(tmp_path_factory):
+    """The compiled graph of a training on two nodes."""
+    path = tmp_path_factory.mktemp("graph") / "pipeline.yaml"
+    compile_pipeline(load(CHECKOUT / "params.yaml"), path, nodes=2)
+    return next(yaml.safe_load_all(path.read_text()))
+
+
 def dvc_edges():
     """(producer, consumer) over stage names; members of a group count as one."""
     main = str(CHECKOUT / "dvc.yaml")
@@ -82,9 +90,15 @@ def test_both_graphs_have_the_same_stages_and_edges(specification):
     assert edges == dvc_edges()
 
 
-def test_resources_name_every_task_of_the_graph(specification):
-    executors = specification["deploymentSpec"]["executors"]
-    assert {name.removeprefix("exec-").replace("-", "_") for name in executors} == set(TASKS)
+def test_resources_name_every_task_of_the_graph(specification, on_two_nodes):
+    names = {name for graph in (specification, on_two_nodes) for name in graph["deploymentSpec"]["executors"]}
+    assert {name.removeprefix("exec-").replace("-", "_") for name in names} == set(TASKS)
+
+
+def test_on_several_nodes_a_train_job_stands_where_train_does(on_two_nodes):
+    edges = without(without(Graph(on_two_nodes).edges, "join"), "prepare-share")
+    named = {tuple("train" if name == "train-job" else name for name in edge) for edge in edges}
+    assert named == dvc_edges()
 
 
 def test_attacks_fan_out_over_every_obfuscator_and_every_attacker(specification):

@@ -1,0 +1,107 @@
+"""Following a TrainJob: what its nodes write appears here, and how it ends is how this ends."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ddm_core.errors import DdmError
+from ddm_core.termination import EXIT_STATUS
+from ddm_core.trainjob.cluster import Cluster, Ending, NoSuchObjectError, Pod
+
+LOOK_SECONDS = 2.0
+LAST_LINES = 10
+
+
+def follow(
+    cluster: Cluster,
+    name: str,
+    *,
+    terminated: Callable[[], bool],
+    say: Callable[[str], None],
+    look_seconds: float = LOOK_SECONDS,
+) -> None:
+    """Wait until the TrainJob `name` is complete; `say` gets each line of its nodes, `node-1: …`.
+
+    Raises:
+        DdmError: it failed, with the last lines of the node that failed first; it was deleted; or the
+            cluster refuses or does not answer.
+        SystemExit: `terminated` says so.
+    """
+    nodes = Nodes(cluster, say)
+    while True:
+        try:
+            conditions = cluster.conditions(name)  # before the logs: they are whole when it has ended
+        except NoSuchObjectError:
+            raise DdmError(f"somebody deleted the TrainJob {name}; run the task again") from None
+        nodes.look(cluster.pods(name))
+        if "Complete" in conditions:
+            return
+        if "Failed" in conditions:
+            reason = ": ".join(part for part in conditions["Failed"] if part)
+            raise DdmError(f"the TrainJob {name} failed ({reason}); {nodes.blame()}")
+        if terminated():
+            raise SystemExit(EXIT_STATUS)
+        time.sleep(look_seconds)
+
+
+class Nodes:
+    """What was seen of a TrainJob's nodes. A node's pod may restart or be replaced; its number stays."""
+
+    def __init__(self, cluster: Cluster, say: Callable[[str], None]) -> None:
+        """Look at nodes of this cluster, and hand on what they write."""
+        self._cluster = cluster
+        self._say = say
+        self._last_lines: dict[int, deque[str]] = {}
+        self._failures: dict[int, Ending] = {}  # the first of each node
+        self._seen: dict[str, Pod] = {}
+        self._last_time: dict[str, str] = {}  # of a pod's lines
+        self._read_at: dict[str, float] = {}
+
+    def look(self, pods: list[Pod]) -> None:
+        """Say what is new: lines, restarts, and why a node does not run."""
+        for pod in pods:
+            before = self._seen.get(pod.name)
+            if pod.trouble and (before is None or pod.trouble != before.trouble):
+                self._say(f"node-{pod.node}: {pod.trouble}")
+            for ending in (pod.restarted_after, pod.ended):
+                if ending and ending.status != 0:
+                    self._failures.setdefault(pod.node, ending)
+            if pod.phase != "Pending":
+                restarted = pod.restarts > (before.restarts if before else 0)
+                self._read(pod, restarted)
+            self._seen[pod.name] = pod
+
+    def blame(self) -> str:
+        """Return the node that failed first, its exit status and its last lines, in one line."""
+        if not self._failures:
+            return "no node says why"
+        node, ending = min(self._failures.items(), key=lambda failure: failure[1])
+        lines = " | ".join(self._last_lines.get(node, ())) or "none"
+        return f"node-{node} ended with status {ending.status}, its last lines: {lines}"
+
+    def _read(self, pod: Pod, restarted: bool) -> None:
+        now = time.monotonic()
+        passed = now - self._read_at[pod.name] if pod.name in self._read_at else None
+        try:
+            if restarted:
+                self._hand_on(pod, self._cluster.log(pod.name, seconds=passed, previous=True) or [])
+                status = pod.restarted_after.status if pod.restarted_after else "unknown"
+                self._say(f"node-{pod.node}: ended with status {status}, restarts")
+            lines = self._cluster.log(pod.name, seconds=passed)
+        except NoSuchObjectError:
+            return
+        if lines is not None:
+            self._hand_on(pod, lines)
+            self._read_at[pod.name] = now
+
+    def _hand_on(self, pod: Pod, lines: list[tuple[str, str]]) -> None:
+        last_lines = self._last_lines.setdefault(pod.node, deque(maxlen=LAST_LINES))
+        for written, line in lines:
+            # Fractions of a second end in no zero: as texts they sort as times do, once the Z is gone.
+            if written.removesuffix("Z") > self._last_time.get(pod.name, ""):
+                self._last_time[pod.name] = written.removesuffix("Z")
+                if line.strip():
+                    last_lines.append(line)
+                    self._say(f"node-{pod.node}: {line}")
