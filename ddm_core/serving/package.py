@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddm_core.files import write_text
 from ddm_core.gate import measured
-from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
+from ddm_core.obfuscator_params import LEARNED
 from ddm_core.obfuscators.store import Description, build_networks, describe
 from ddm_core.serving.candidate import Candidate, decibels, identity_tags, percent, summary
 from ddm_core.serving.parameters import Settings
@@ -66,12 +66,13 @@ def _write_variants(candidate: Candidate, description: Description, folder: Path
     from ddm_core.checkpoints import WEIGHTS, load_weights
     from ddm_core.obfuscators.ddm import DdmNetworks
     from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
+    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
     from ddm_core.serving.variants import write_variants
 
     if not has_networks(description):
         return
     networks = build_networks(description)
-    assert isinstance(networks, DdmNetworks | KeyedDdmNetworks)
+    assert isinstance(networks, DdmNetworks | KeyedDdmNetworks | PhotoDdmNetworks)
     load_weights(networks, candidate.folder / WEIGHTS)
     write_variants(networks.eval().requires_grad_(False), description.channels, folder)
 
@@ -102,7 +103,7 @@ def model_card(candidate: Candidate, description: Description) -> str:
 
 def has_networks(description: Description) -> bool:
     """Return whether a method was trained; only then there is something to export."""
-    return isinstance(description.params, DdmParams | KeyedDdmParams)
+    return isinstance(description.params, LEARNED)
 
 
 def card_page(card: str, title: str) -> str:
