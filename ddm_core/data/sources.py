@@ -50,7 +50,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class RawSource:
-    """What a raw folder says of itself in `source.json`: the kind of source, and whom to credit.
+    """What a raw folder says of itself in `source.json`: the kind of source, whom to credit, on what terms.
 
     `origin` is the git commit and DVC's hash of photos that came from a DVC project.
     """
@@ -58,6 +58,7 @@ class RawSource:
     source: str
     credit: str
     origin: str | None = None
+    licence: str | None = None
 
 
 def list_photos(root: Path) -> tuple[SourceFile, ...]:

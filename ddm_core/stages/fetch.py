@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ddm_core.data.dvc_source import is_dvc, read_dvc
 from ddm_core.data.raw import RawPhoto, Region, Rejected
-from ddm_core.data.readers import CREDITS, open_source, protocol_files
+from ddm_core.data.readers import CREDITS, LICENCES, open_source, protocol_files
 from ddm_core.data.regions import write_regions, write_rejected
 from ddm_core.data.sources import SOURCE_NAME, RawSource, combined_digest, list_photos
 from ddm_core.errors import DdmError
@@ -65,7 +65,8 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
     with atomic_directory(raw) as temporary:
         with _local(params, temporary) as (local, origin):
             rejected = _lay_photos(local, temporary, excluded)
-        _describe(temporary, RawSource(params.source, CREDITS[params.source], origin))
+        source = params.source
+        _describe(temporary, RawSource(source, CREDITS[source], origin, LICENCES.get(source)))
         _lay_protocol(params, temporary)
         result = dataclasses.replace(
             _measure(params.source, temporary),

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ddm_core.cli import main
+from ddm_core.demo import server
 
 
 def photo(mode="RGB", size=(60, 44)):
@@ -25,6 +26,14 @@ def photo(mode="RGB", size=(60, 44)):
 
 def text(content):
     return base64.b64encode(content).decode()
+
+
+def refusal(answer):
+    """The one line that a refused request is told."""
+    status, _, content = answer
+    assert status == 400
+    (line,) = json.loads(content)["error"].splitlines()
+    return line
 
 
 def picture(answer):
@@ -76,15 +85,66 @@ def test_what_no_key_can_decrypt_is_said_and_still_shown(ask, encrypted):
     [b"", b"[1]", b"{", b"[" * 5000, {"photo": 7}, {"photo": "?"}, {"photo": text(b"no photo")}],
 )
 def test_a_bad_request_is_one_line(ask, body):
-    status, _, content = ask("POST", "/encrypt", body)
-    assert status == 400
-    assert len(json.loads(content)["error"].splitlines()) == 1
+    refusal(ask("POST", "/encrypt", body))
 
 
-@pytest.mark.parametrize("change", [{"percent": 33}, {"quality": 1}, {"percent": None}, {"quality": "75"}])
-def test_channels_that_the_page_does_not_offer_are_refused(ask, encrypted, change):
-    request = {"photo": text(photo()), "encrypted": encrypted, "percent": 100, "quality": None} | change
-    assert ask("POST", "/decrypt", request)[0] == 400
+BAD_CHOICES = (33, 0, -50, 50.0, 75.0, 100.0, True, False, "75", [75], {}, 10**400)
+
+
+@pytest.mark.parametrize("choice", [*BAD_CHOICES, None], ids=lambda choice: str(choice)[:9])
+def test_a_size_that_the_page_does_not_offer_is_refused_in_one_line(ask, encrypted, choice):
+    request = {"photo": text(photo()), "encrypted": encrypted, "percent": choice, "quality": None}
+    assert refusal(ask("POST", "/decrypt", request)).startswith("percent: expected one of 100, 75, 50, 25")
+
+
+@pytest.mark.parametrize("choice", [*BAD_CHOICES, 1, 100], ids=lambda choice: str(choice)[:9])
+def test_a_quality_that_the_page_does_not_offer_is_refused_in_one_line(ask, encrypted, choice):
+    request = {"photo": text(photo()), "encrypted": encrypted, "percent": 100, "quality": choice}
+    assert refusal(ask("POST", "/decrypt", request)).startswith("quality: expected one of null, 95, 85, 75")
+
+
+BAD_PICTURES = {
+    "empty": text(b""),
+    "no picture": text(b"no photo"),
+    "truncated": text(photo()[:300]),
+    "damaged": text(photo()[:60] + bytes(60) + photo()[120:]),
+    "a vector": text(b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    "no base64": "?",
+    "a number": 7,
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("part", ["photo", "encrypted"])
+@pytest.mark.parametrize("content", BAD_PICTURES.values(), ids=BAD_PICTURES)
+def test_a_bad_picture_to_decrypt_is_one_line(ask, encrypted, part, content):
+    request = {"photo": text(photo()), "encrypted": encrypted, "percent": 50, "quality": 75}
+    refusal(ask("POST", "/decrypt", request | {part: content}))
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"{", b"[" * 5000, {}, {"photo": text(photo())}])
+def test_a_bad_request_to_decrypt_is_one_line(ask, body):
+    refusal(ask("POST", "/decrypt", body))
+
+
+def test_an_encrypted_picture_of_another_photo_is_told(ask, encrypted):
+    request = {"photo": text(photo(size=(32, 32))), "encrypted": encrypted, "percent": 100, "quality": None}
+    assert "not that of this photo" in refusal(ask("POST", "/decrypt", request))
+
+
+def test_what_nobody_expected_is_answered_in_one_line_that_tells_no_more(ask, encrypted, monkeypatch, capfd):
+    def fail(*_):
+        raise RuntimeError(f"secrets: {encrypted}")
+
+    monkeypatch.setitem(server.STEPS, "/decrypt", fail)
+    status, _, content = ask("POST", "/decrypt", {"photo": text(photo())})
+    assert (status, json.loads(content)) == (500, {"error": "the demo failed at this photo; try another one"})
+    monkeypatch.undo()
+    assert ask("POST", "/encrypt", {"photo": text(photo())})[0] == 200  # and it goes on
+    said = capfd.readouterr().err
+    assert "ddm: error: /decrypt: RuntimeError in test_demo_server.py, line" in said
+    assert "secrets" not in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -99,8 +159,9 @@ def test_another_page_cannot_use_the_server(ask, method, headers):
     assert "encrypted" not in json.loads(content)
 
 
-def test_too_large_a_photo_is_refused_unread(ask):
-    status, _, content = ask("POST", "/encrypt", b"", Content_Length=str(10**12))
+@pytest.mark.parametrize("length", [10**12, 10**4000])
+def test_too_large_a_photo_is_refused_unread(ask, length):
+    status, _, content = ask("POST", "/encrypt", b"", Content_Length=str(length))
     assert status == 413
     assert "take a smaller one" in json.loads(content)["error"]
 

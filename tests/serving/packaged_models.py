@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 
 from ddm_core.checkpoints import weights_digest
+from ddm_core.data.readers import CREDITS, LICENCES
 from ddm_core.gate import judge
 from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
 from ddm_core.obfuscators.photo_start import fit_receiver
-from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
+from ddm_core.obfuscators.store import Description, TrainingData, build_networks, save_obfuscator
 from ddm_core.params import load
 from ddm_core.seeding import torch_generator
 from ddm_core.serving.candidate import Candidate
@@ -60,7 +61,15 @@ def untrained(description):
 
 
 def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
-    description = Description(small_params(method), channels, size)
+    judged_on, learned_from = ("ab" * 32, "orl"), ("ab" * 32, "orl")
+    if method == "photo_ddm":
+        learned_from = "cd" * 32, "scikit_image"
+    described = {
+        source: {"source": source, "credit": CREDITS[source], "licence": LICENCES[source]}
+        for _, source in (judged_on, learned_from)
+    }
+    trained_on = TrainingData(learned_from[0], **described[learned_from[1]])
+    description = Description(small_params(method), channels, size, trained_on)
     folder.mkdir(parents=True)
     save_obfuscator(folder, description, untrained(description))
     return Candidate(
@@ -71,8 +80,9 @@ def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
         evidence=evidence,
         verdict=judge(evidence, PARAMS.register.gate),
         chance=0.025,
-        dataset_digest="ab" * 32,
+        dataset_digest=judged_on[0],
         commit="c0ffee",
+        dataset=described[judged_on[1]],
     )
 
 
@@ -88,6 +98,12 @@ def encoded(image, kind="PNG"):
 
 def picture(size=SIZE):
     return Image.linear_gradient("L").resize((size, size))
+
+
+def colours(size=SIZE):
+    """A picture in which no channel is like another."""
+    ramp = picture(size)
+    return Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180)))
 
 
 def table(*contents):

@@ -38,11 +38,10 @@ def exported(request, tmp_path_factory):
     return networks, channels, folder
 
 
-def inputs(networks, channels, direction, batch, rows, columns):
+def inputs(networks, channels, direction, shape):
+    batch, rows, columns = shape
     generator, side = torch_generator(1, "tests/variants"), cell_sides(networks)[direction]
-    images = round_to_8_bits(
-        torch.rand(batch, channels, side * rows, side * columns, generator=generator)
-    )
+    images = round_to_8_bits(torch.rand(batch, channels, side * rows, side * columns, generator=generator))
     if not hasattr(networks, "grid"):
         return (images,)
     count = networks.params.quaternions
@@ -65,7 +64,7 @@ def run_torch_export(file, *tensors):
 def test_a_variant_equals_the_network_at_any_batch_and_size(exported, direction, suffix, run):
     networks, channels, folder = exported
     for shape in SHAPES:
-        tensors = inputs(networks, channels, direction, *shape)
+        tensors = inputs(networks, channels, direction, shape)
         expected = directions(networks)[direction](*tensors)
         assert expected.std() > 0.01  # something is drawn
         found = run(folder / f"{direction}.{suffix}", *tensors)
@@ -75,13 +74,13 @@ def test_a_variant_equals_the_network_at_any_batch_and_size(exported, direction,
 
 def test_hiding_differs_from_the_obfuscator_by_the_rounding_alone(exported):
     networks, channels, _ = exported
-    tensors = inputs(networks, channels, HIDE, *SHAPES[1])
+    tensors = inputs(networks, channels, HIDE, SHAPES[1])
     assert torch.equal(round_to_8_bits(directions(networks)[HIDE](*tensors)), networks.hide(*tensors))
 
 
 def test_a_photo_hidden_by_onnx_is_restored_by_the_obfuscator_and_the_reverse(exported):
     networks, channels, folder = exported
-    photos, *_ = inputs(networks, channels, HIDE, *SHAPES[1])
+    photos, *_ = inputs(networks, channels, HIDE, SHAPES[1])
     key, nonces = generate_key(), fresh_nonces(len(photos))
     ours, rotation = Ddm(networks), []
     if hasattr(networks, "grid"):
