@@ -3,17 +3,23 @@
 import base64
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
-from urllib.request import urlopen
+import time
+from contextlib import suppress
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy
 import pytest
 from PIL import Image
+from secret_places import every_file, found, shown_by_system
 
 from ddm_core.cli import main
 from ddm_core.demo import server
+from ddm_core.key_files import new_key_file, read_key_ring
 
 
 def photo(mode="RGB", size=(60, 44)):
@@ -190,6 +196,46 @@ def test_the_command_serves_until_ctrl_c_and_keeps_nothing(model_folder, tmp_pat
     assert (process.returncode, said) == (0, "ended; nothing was kept\n")
     assert log == '"GET / HTTP/1.1" 200 -\n'
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_leaves_neither_key_nor_passphrase_nor_photo_where_others_look(model_folder, tmp_path):
+    private, watched, temporary = (tmp_path / name for name in ("private", "watched", "temporary"))
+    for folder in (private, watched, temporary):
+        folder.mkdir()
+    words = b"correct horse battery staple"
+    new_key_file(private / "my.key", lambda: words)
+    (private / "words").write_bytes(words)
+    (private / "words").chmod(0o600)
+    options = ["--key", str(private / "my.key"), "--passphrase-file", str(private / "words")]
+    command = [sys.executable, "-m", "ddm_core.cli", "demo", "--no-browser", "--model", str(model_folder)]
+    environment = os.environ | {"TMPDIR": str(temporary), "PYTHONFAULTHANDLER": "1"}
+    seen = []
+    with (watched / "said").open("wb") as said, (watched / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, *options], cwd=watched, env=environment, stdout=said, stderr=log
+        )
+        while b": open it" not in (watched / "said").read_bytes():
+            assert process.poll() is None, (watched / "log").read_text()
+            time.sleep(0.05)
+        address = (watched / "said").read_text().split(": open it")[0]
+        request = {"photo": text(photo()), "percent": 50, "quality": 75}
+        for step in ("encrypt", "decrypt", "encrypt"):
+            body = json.dumps(request).encode()
+            sent = Request(address + step, body, {"Content-Type": "application/json"})
+            with suppress(HTTPError), urlopen(sent, timeout=60) as answer:
+                request |= (
+                    {"encrypted": json.loads(answer.read()).get("encrypted")} if step == "encrypt" else {}
+                )
+            seen += [shown_by_system(process.pid), every_file(temporary), every_file(watched)]
+            if step == "decrypt":
+                request["photo"] = text(b"no photo" + words)  # what is refused is not quoted either
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    seen += [every_file(temporary), every_file(watched)]
+    key = read_key_ring(private / "my.key", lambda: words).current.secret
+    assert found([key, words, photo()[40:80], b"no photo"], seen) == []
+    assert b'"POST /decrypt HTTP/1.1" 200' in seen[-1]
+    assert b'"POST /encrypt HTTP/1.1" 400' in seen[-1]
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(port, model_folder, capsys):

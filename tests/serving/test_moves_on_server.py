@@ -130,7 +130,6 @@ def state(client, name):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("server", [sqlite], indirect=True, ids=["sqlite"], scope="module")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_cut_at_any_request_nothing_is_half_moved_and_running_again_completes_it(
     project, server, monkeypatch, command
