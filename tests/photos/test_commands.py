@@ -297,8 +297,9 @@ def test_no_place_that_others_can_read_holds_the_key_or_its_passphrase(tmp_path,
     environment = os.environ | settings | {"TMPDIR": str(temporary), "PYTHONFAULTHANDLER": "1"}
     seen = set()
     for verb, source, target in (("encrypt", "in", "out"), ("decrypt", "out", "back")):
-        command = [sys.executable, "-m", "ddm_core.cli", verb, str(watched / source), "-o",
-            str(watched / target), "--workers", "2", "--model", str(model_folders["colour"]), *options]  # fmt: skip
+        places = [str(watched / source), "-o", str(watched / target)]
+        model = ["--model", str(model_folders["colour"]), "--workers", "2"]
+        command = [sys.executable, "-m", "ddm_core.cli", verb, *places, *model, *options]
         with (watched / "printed").open("ab") as printed:
             running = subprocess.Popen(command, stdout=printed, stderr=printed, env=environment)
             while running.poll() is None:
