@@ -24,11 +24,11 @@ def answer(
     convert = encrypt_photo if settings.operation == "encrypt" else decrypt_photo
     pictures = []
     for row, content in enumerate(table["image"]):
-        if not isinstance(content, bytes):
+        if not isinstance(content, bytes | bytearray):
             kind = type(content).__name__
             raise DdmError(f"row {row}: expected the bytes of an encoded picture, got {kind}")
         try:
-            pictures.append(convert(content, model, ring, output))
+            pictures.append(convert(bytes(content), model, ring, output))
         except DdmError as error:
             raise DdmError(f"row {row}: {error}") from None
     return pictures, [b""] * len(pictures)

@@ -40,6 +40,8 @@ from ddm_core.obfuscators.store import describe
 from ddm_core.serving.package import card_page, model_card, requirements, write_model_folder
 from ddm_core.serving.registry import place
 
+pytestmark = pytest.mark.timeout(900)  # the models of this module are exported first
+
 HEADINGS = (
     "Intended use",
     "Threat model",
@@ -113,7 +115,7 @@ def test_a_photo_of_any_size_comes_back_after_a_photo_site(models, key_file, siz
     posted = share_on_photo_site(hidden["image"][0])
     (restored,) = models["photo"].predict(table(posted), DECRYPT)["image"]
     assert pixels(restored).shape == numpy.shape(original)
-    assert likeness(restored, original) > 0.9
+    assert likeness(restored, original) > 0.8
 
 
 def test_what_the_photo_model_encrypts_ddm_decrypts_and_the_reverse(folders, models, key_file):
@@ -123,7 +125,7 @@ def test_what_the_photo_model_encrypts_ddm_decrypts_and_the_reverse(folders, mod
     ours = ddm_core.encrypt(encoded(original), vault)
     restored = models["photo"].predict(table(ours), DECRYPT)["image"][0]
     for content in (ddm_core.decrypt(hidden, vault), restored):
-        assert likeness(content, original) > 0.9
+        assert likeness(content, original) > 0.8
 
 
 @pytest.mark.parametrize("name", ["grey", "photo"])
@@ -134,7 +136,7 @@ def test_what_was_hidden_before_a_rotation_of_the_key_still_comes_back(models, k
     newer = models[name].predict(table(encoded(original)), ENCRYPT)
     mixed = pandas.concat([older, newer, older], ignore_index=True)
     restored = models[name].predict(mixed, DECRYPT)
-    assert [likeness(content, original) > 0.9 for content in restored["image"]] == [True] * 3
+    assert [likeness(content, original) > 0.8 for content in restored["image"]] == [True] * 3
     write_key_file(key_file.with_name("first alone"), read_key_ring(key_file).keys[0].secret)
     first_alone = models[name].unwrap_python_model()
     first_alone._configured_key_file = str(key_file.with_name("first alone"))

@@ -146,7 +146,7 @@ def test_a_server_of_the_photo_model_takes_any_size_and_what_came_back_from_a_ph
         (restored,) = invoke(address, [{"image": posted}], operation="decrypt", image_format="webp")
         with pytest.raises(HTTPError) as caught:
             invoke(address, [{"image": sent}], operation="decrypt")
-    assert likeness(content(restored), original) > 0.9
+    assert likeness(content(restored), original) > 0.8  # noise stays below 0.3
     refusal = caught.value.read().decode()
     assert "row 0: not one of ours" in refusal
     assert "Traceback" not in refusal
