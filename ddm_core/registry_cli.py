@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ddm_core.errors import DdmError
-from ddm_core.params import Params, load
+from ddm_core.params import GateParams, Params, load
 from ddm_core.tracking_address import explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+PARAMS_FILES = (Path("params.yaml"), Path("photo/params.yaml"))
+"""Where policies are looked for: the main pipeline's, and the photo model's where it is there."""
 
 T = TypeVar("T")
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -81,7 +84,13 @@ def _verb(
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=summary, description=summary)
     parser.set_defaults(run=run)
-    _add_params(parser)
+    parser.add_argument(
+        "--params",
+        type=Path,
+        metavar="PATH",
+        help="the parameter file whose policy judges (of params.yaml and photo/params.yaml the one that names"
+        " the model)",
+    )
     parser.add_argument("--model", metavar="NAME", help="registered model (the report's headline)")
     return parser
 
@@ -117,12 +126,18 @@ def _gate(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
     from ddm_core.serving.overview import list_versions
 
-    params = load(options.params)
-    names = [options.model] if options.model else list(params.register.models.values())
+    if options.model:
+        policies = {options.model: _policy(options)[1]}
+    else:
+        policies = {
+            name: params.register.gate
+            for _, params in _params_files(options)
+            for name in params.register.models.values()
+        }
     client = _connect()
     with explained():
         found = [
-            list_versions(client, name, params.register.gate, archived=options.archived) for name in names
+            list_versions(client, name, gate, archived=options.archived) for name, gate in policies.items()
         ]
     print("\n\n".join(found))
 
@@ -142,7 +157,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _history(options: argparse.Namespace) -> None:
     from ddm_core.serving.overview import history, history_records
 
-    name = _model(options, load(options.params))
+    name = options.model or _headline(_params_files(options)[0][1])
     client = _connect()
     with explained():
         if options.json:
@@ -175,17 +190,41 @@ def _archive(options: argparse.Namespace) -> None:
 
 
 def _with_model(options: argparse.Namespace, function: Callable[..., T], *which: str, **words: Any) -> T:  # noqa: ANN401
-    params = load(options.params)
+    name, gate = _policy(options)
     client = _connect()
     with explained():
-        return function(client, _model(options, params), *which, gate=params.register.gate, **words)
+        return function(client, name, *which, gate=gate, **words)
 
 
-def _model(options: argparse.Namespace, params: Params) -> str:
-    name = options.model or params.register.models.get(params.report.headline)
+def _policy(options: argparse.Namespace) -> tuple[str, GateParams]:
+    """Return the model that is meant, and the gate of the parameter file that registers it.
+
+    Another file's gate has other channels and limits, and must not judge it.
+    """
+    files = _params_files(options)
+    name = options.model or _headline(files[0][1])
+    for _, params in files:
+        if name in params.register.models.values():
+            return name, params.register.gate
+    read = " and ".join(str(path) for path, _ in files)
+    raise DdmError(
+        f"no policy for the model '{name}': it is not under register: models of {read}; pass --params FILE,"
+        f" the file it was registered with ({PARAMS_FILES[1]} for photo)"
+    )
+
+
+def _headline(params: Params) -> str:
+    name = params.register.models.get(params.report.headline)
     if name is None:
         raise DdmError(f"the headline {params.report.headline} is not registered; pass --model NAME")
-    return str(name)
+    return name
+
+
+def _params_files(options: argparse.Namespace) -> list[tuple[Path, Params]]:
+    if options.params:
+        return [(options.params, load(options.params))]
+    main, photo = PARAMS_FILES
+    return [(path, load(path)) for path in (main, *([photo] if photo.exists() else []))]
 
 
 def _connect() -> MlflowClient:

@@ -99,6 +99,12 @@ class Browser:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
 
+    def drop(self, x: int, y: int, *files: Path) -> None:
+        """Drag files over the window and drop them at a point, in CSS pixels."""
+        data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
     def wait(self, expression: str, seconds: float = 30) -> None:
         """Wait until an expression in the page is true."""
         deadline = time.monotonic() + seconds

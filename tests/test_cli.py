@@ -17,6 +17,7 @@ from ddm_core.keys import KEY_BYTES
 
 CHECKOUT = Path(__file__).parents[1]
 STAGES = ("fetch", "prepare", "train", "recognise", "attack", "utility", "report", "register")
+USERS_VERBS = ("summary", "key", "encrypt", "decrypt", "demo", "gate", "registry", "benchmark", "pipeline")
 HEAVY = ("torch", "numpy", "PIL", "scipy", "pandas", "matplotlib", "mlflow", "dvc", "jinja2", "cryptography")
 
 
@@ -55,12 +56,12 @@ def test_help_lists_every_verb_and_ends_well():
     command = [sys.executable, "-m", "ddm_core.cli", "--help"]
     helped = subprocess.run(command, capture_output=True, text=True, check=False)
     assert helped.returncode == 0
-    for verb in (*STAGES, "summary", "key", "encrypt", "decrypt"):
+    for verb in (*STAGES, *USERS_VERBS):
         assert re.search(rf"^ +{verb}\b", helped.stdout, re.MULTILINE), verb
     assert helped.stderr == ""
 
 
-@pytest.mark.parametrize("verb", [*STAGES, "summary", "key", "encrypt", "decrypt"])
+@pytest.mark.parametrize("verb", [*STAGES, *USERS_VERBS])
 def test_every_verb_explains_itself(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])

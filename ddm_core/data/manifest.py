@@ -5,7 +5,7 @@
 - `schema_version`: 2.
 - `dataset_digest`: SHA-256 over image size, channels, and per photo key, identity, both splits and pixels;
   equal digests mean that training and attacks see the same data, whatever the files looked like.
-- `metadata`: what the raw folder says of itself: `source`, `credit`, `origin` if any.
+- `metadata`: what the raw folder says of itself: `source`, `credit`, and if known `licence` and `origin`.
 - `fetched`: what became of everything in the source (`ddm_core.data.sources.SourceCounts`), people left out
   and dead links too; not there if no `ddm fetch` laid the photos, or a package carries them.
 - `params`: the prepare section that made it.

@@ -40,6 +40,11 @@ CREDITS = {
     "facescrub": "Ng, Winkler, A data-driven approach to cleaning large face datasets (FaceScrub, 2014)",
     "casia_webface": "Yi, Lei, Liao, Li, Learning face representation from scratch (CASIA-WebFace, 2014)",
 }
+LICENCES = {
+    "orl": "it came with no licence text; AT&T Laboratories Cambridge ask for credit",
+    "scikit_image": scikit_image.LICENCE,
+}
+"""Of the sources whose terms are known; of others only whoever publishes or supplies them can say."""
 
 
 @dataclass

@@ -11,7 +11,11 @@ from ddm_core.data.raw import RawPhoto, Rejected
 from ddm_core.errors import DdmError
 
 DISTRIBUTION = "scikit-image"
-CREDIT = "the photos of scikit-image's skimage.data; its file README.txt names who took each"
+CREDIT = "the photos of scikit-image's skimage.data, whose documentation names who took each"
+LICENCE = (
+    "CC0 or public domain, photo by photo as skimage.data's documentation says; it names no terms for"
+    " moon.png, nor for motorcycle_left.png and motorcycle_right.png, of the Middlebury 2014 stereo benchmark"
+)
 PHOTOS = (
     "astronaut.png",
     "brick.png",

@@ -83,7 +83,7 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class RawSource:
-    """What a raw folder says of itself in `source.json`: the kind of source, and whom to credit.
+    """What a raw folder says of itself in `source.json`: the kind of source, whom to credit, on what terms.
 
     `origin` is the git commit and DVC's hash of photos that came from a DVC project. `counts` are missing for
     photos that an installed package carries.
@@ -93,6 +93,7 @@ class RawSource:
     credit: str
     origin: str | None = None
     counts: SourceCounts | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -23,11 +24,13 @@ FILES = {
     "/demo.css": ("demo.css", "text/css; charset=utf-8"),
     "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
 }
-STEPS: dict[str, Callable[[Demonstration, dict[str, Any]], dict[str, Any]]] = {
+Step = Callable[[Demonstration, dict[str, Any]], dict[str, Any]]
+STEPS: dict[str, Step] = {
     "/encrypt": encrypt_step,
     "/decrypt": decrypt_step,
 }
 MOST_BYTES = 4 * MAX_BYTES  # a photo and its encryption, in base64
+MOST_DIGITS = len(str(MOST_BYTES))
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:;"
@@ -55,6 +58,16 @@ def address(server: ThreadingHTTPServer) -> str:
     return f"http://{HOST}:{server.server_port}/"
 
 
+def _parse(content: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(content)
+    except (ValueError, RecursionError):
+        request = None
+    if not isinstance(request, dict):
+        raise DdmError("the request is not one of the demo page's; reload the page")
+    return request
+
+
 class _Handler(BaseHTTPRequestHandler):
     def __init__(self, demonstration: Demonstration, turn: threading.Lock, *rest: Any) -> None:  # noqa: ANN401
         self.demonstration, self.turn = demonstration, turn
@@ -78,32 +91,34 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if step is None or self.headers.get("Content-Type") != "application/json":
             self._refuse(HTTPStatus.NOT_FOUND, "no such step")
-        elif not length.isdecimal() or int(length) > MOST_BYTES:
+        elif not length.isdecimal() or len(length) > MOST_DIGITS or int(length) > MOST_BYTES:
             most = f"{MAX_BYTES >> 20} MiB"
             self._refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a photo of more than {most}; take a smaller one"
             )
         else:
-            try:
-                with self.turn:
-                    answer = step(self.demonstration, self._request(int(length)))
-            except DdmError as error:
-                self._refuse(HTTPStatus.BAD_REQUEST, str(error))
-            else:
-                self._send(HTTPStatus.OK, "application/json", json.dumps(answer).encode())
+            self._take(step, int(length))
+
+    def _take(self, step: Step, length: int) -> None:
+        content = self.rfile.read(length)
+        try:
+            request = _parse(content)
+            with self.turn:
+                answer = step(self.demonstration, request)
+        except DdmError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        except Exception as error:  # whatever else: the page must hear of it
+            # Not its words, which may quote the request.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}, line {place.lineno}"
+            print(f"ddm: error: {self.path}: {type(error).__name__} in {where}", file=sys.stderr)
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the demo failed at this photo; try another one")
+        else:
+            self._send(HTTPStatus.OK, "application/json", json.dumps(answer).encode())
 
     def log_message(self, form: str, *values: object) -> None:
         """Say what was asked and how it ended, never what was in it."""
         print(form % values, file=sys.stderr)
-
-    def _request(self, length: int) -> dict[str, Any]:
-        try:
-            request = json.loads(self.rfile.read(length))
-        except (ValueError, RecursionError):
-            request = None
-        if not isinstance(request, dict):
-            raise DdmError("the request is not one of the demo page's; reload the page")
-        return request
 
     def _from_here(self) -> bool:
         # A page elsewhere must not use this server, not even by a name that leads here.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -14,7 +15,7 @@ from ddm_core.exact_channels import share
 from ddm_core.metrics import psnr_db
 from ddm_core.photos.api import Vault, decrypt, encrypt
 from ddm_core.photos.cipher import guess_photo
-from ddm_core.photos.picture import read_pixels
+from ddm_core.photos.picture import read_image, read_pixels
 
 JPEG_QUALITIES = (None, 95, 85, 75, 50, 30)
 PERCENTS = (100, 75, 50, 25)
@@ -45,12 +46,13 @@ def decrypt_step(demonstration: Demonstration, request: dict[str, Any]) -> dict[
     `wrong` the `refusal` that `ddm decrypt` gives; where nothing can be decrypted, `error` says why.
 
     Raises:
-        DdmError: not a request of the page, or the photo cannot be read.
+        DdmError: not a request of the page, one of the two pictures cannot be read, or `encrypted` is of
+            another photo.
     """
     photo, encrypted = _bytes(request, "photo"), _bytes(request, "encrypted")
-    percent, quality = request.get("percent"), request.get("quality")
-    if percent not in PERCENTS or quality not in JPEG_QUALITIES:
-        raise DdmError("the request is not one of the demo page's; reload the page")
+    percent, quality = _choice(request, "percent", PERCENTS), _choice(request, "quality", JPEG_QUALITIES)
+    assert percent is not None  # PERCENTS has no null
+    read_image(encrypted)  # judges size and damage before the channel decodes it
     received = share(encrypted, percent, quality)
     answer: dict[str, Any] = {"received": _text(received), "received_bytes": len(received)}
     try:
@@ -64,6 +66,8 @@ def decrypt_step(demonstration: Demonstration, request: dict[str, Any]) -> dict[
 
 def _shown(restored: bytes, photo: bytes) -> dict[str, Any]:
     pair = [torch.from_numpy(read_pixels(content).copy()) for content in (restored, photo)]
+    if pair[0].shape[:2] != pair[1].shape[:2]:
+        raise DdmError("the encrypted picture is not that of this photo; reload the page")
     channels = max(pixels.shape[2] for pixels in pair)
     first, second = (
         pixels.expand(-1, -1, channels).permute(2, 0, 1)[None].float().div(255.0) for pixels in pair
@@ -73,6 +77,15 @@ def _shown(restored: bytes, photo: bytes) -> dict[str, Any]:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+def _choice(request: dict[str, Any], name: str, choices: Sequence[int | None]) -> int | None:
+    chosen = request.get(name)
+    # Of JSON's numbers 75.0 equals 75 and true equals 1, but Pillow takes neither.
+    if type(chosen) not in (int, type(None)) or chosen not in choices:
+        offered = ", ".join("null" if choice is None else str(choice) for choice in choices)
+        raise DdmError(f"{name}: expected one of {offered}; reload the page")
+    return cast(int | None, chosen)
 
 
 def _bytes(request: dict[str, Any], name: str) -> bytes:

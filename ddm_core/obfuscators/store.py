@@ -29,6 +29,7 @@ from ddm_core.obfuscator_params import (
     XorCipherParams,
     parse_obfuscator,
 )
+from ddm_core.strict import parse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,12 +40,27 @@ FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """The prepared photos that a model learned from: their digest, and what their source says of itself."""
+
+    dataset_digest: str
+    source: str | None = None
+    credit: str | None = None
+    licence: str | None = None
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
 class Description:
-    """What obfuscator.json says: the settings, and the images [channels, image_size, image_size]."""
+    """What obfuscator.json says: the settings, and the images [channels, image_size, image_size].
+
+    `trained_on` is `None` where nothing was learned, or where nobody noted what from.
+    """
 
     params: ObfuscatorParams
     channels: int
     image_size: int
+    trained_on: TrainingData | None = None
 
     @property
     def keyed(self) -> bool:
@@ -55,6 +71,11 @@ class Description:
     def decrypts(self) -> bool:
         """Whether the receiver can restore the photo."""
         return self.params.decrypts
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether it is meant for photos of any size: those travel as `ddm_core.photos` sends them."""
+        return isinstance(self.params, PhotoDdmParams)
 
     @property
     def hidden_size(self) -> int:
@@ -81,6 +102,8 @@ def save_obfuscator(folder: Path, description: Description, networks: nn.Module 
         "image_size": description.image_size,
         "params": dataclasses.asdict(description.params),
     }
+    if description.trained_on is not None:
+        configuration["trained_on"] = dataclasses.asdict(description.trained_on)
     write_json(folder / CONFIGURATION, configuration)
     if networks is not None:
         save_weights(networks, folder / WEIGHTS)
@@ -105,7 +128,10 @@ def describe(folder: Path) -> Description:
         raise DdmError(f"{path}: missing key {error}; train the model again") from None
     except (TypeError, ValueError) as error:
         raise DdmError(f"{path}: damaged ({error}); train the model again") from None
-    return Description(parse_obfuscator(params, str(path)), channels, image_size)
+    trained_on = content.get("trained_on")
+    if trained_on is not None:
+        trained_on = parse(trained_on, TrainingData, f"{path}: trained_on")
+    return Description(parse_obfuscator(params, str(path)), channels, image_size, trained_on)
 
 
 def build_networks(description: Description) -> nn.Module:

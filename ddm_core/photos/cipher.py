@@ -42,8 +42,8 @@ def encrypt_photo(
     height, width, channels = photo.shape
     if channels > model.channels:
         raise DdmError(
-            "a colour photo, and the model is for grey ones; take a model that was trained in colour,"
-            " or make the photo grey first"
+            "a colour photo, and this model is for grey ones; make the one for colour (make photo) and give"
+            " --model photo, or make the photo grey first"
         )
     key = ring.current
     header = Header(

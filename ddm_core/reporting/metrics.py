@@ -104,11 +104,11 @@ def _numbers(row: Mapping[str, str | None]) -> dict[str, float]:
     return {name: number for name, number in numbers.items() if math.isfinite(number)}
 
 
-def read_dataset(manifest: Path) -> tuple[str, int]:
-    """Return the dataset digest and the number of identities that the manifest names.
+def read_dataset(manifest: Path) -> tuple[str, int, dict[str, str]]:
+    """Return the dataset digest, the number of identities, and what the manifest says of the photos' source.
 
     Raises:
-        DdmError: the manifest is missing or lacks either.
+        DdmError: the manifest is missing or lacks the first two.
     """
     content = read_json(manifest)
     try:
@@ -117,7 +117,7 @@ def read_dataset(manifest: Path) -> tuple[str, int]:
         raise DdmError(f"{manifest}: lacks dataset_digest or counts.identities; run dvc repro") from None
     if identities < 1:
         raise DdmError(f"{manifest}: counts.identities is {identities}; prepare at least one person")
-    return digest, identities
+    return digest, identities, dict(content.get("metadata", {}))
 
 
 def trained(params: Params) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,19 @@ PACKAGES = ("ddm-pipeline", "torch", "mlflow", "dvc")
 UNKNOWN = "unknown"
 
 
-def provenance(params: Params, dataset_digest: str, seconds: float, checkout: Path) -> dict[str, Any]:
-    """Return the `provenance` part of metrics.json; `checkout` is the folder whose commit is named."""
+def provenance(
+    params: Params, dataset_digest: str, source: Mapping[str, str], seconds: float, checkout: Path
+) -> dict[str, Any]:
+    """Return the `provenance` part of metrics.json; `checkout` is the folder whose commit is named.
+
+    `source` is what the measured photos' manifest says of where they come from.
+    """
     commit, dirty = read_commit(checkout)
     return {
         "commit": commit,
         "dirty": dirty,
         "dataset_digest": dataset_digest,
+        "dataset": dict(source),
         "params": to_dict(params),
         "seconds": seconds,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ EVIDENCE_CONTENT_TAG = "ddm.evidence"
 class Candidate:
     """One obfuscator (`folder` holds its files) under the registered `name`.
 
-    `evidence` is its entry of metrics.json, `chance` the accuracy of guessing (a fraction).
+    `evidence` is its entry of metrics.json, `chance` the accuracy of guessing (a fraction). It was measured
+    on the photos of `dataset_digest`; `dataset` is what their source says of itself.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Candidate:
     chance: float
     dataset_digest: str
     commit: str
+    dataset: Mapping[str, str] = field(default_factory=dict)
 
 
 def identity_tags(candidate: Candidate) -> dict[str, str]:

@@ -8,34 +8,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pandas import DataFrame
-from torch import Tensor
 
 from ddm_core.errors import DdmError
-from ddm_core.key_files import read_key_file
-from ddm_core.keys import (
-    NONCE_BYTES,
-    TAG_BYTES,
-    check_nonce_tag,
-    fresh_nonces,
-    generate_key,
-    nonce_tag,
-)
-from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator, Obfuscator
+from ddm_core.key_files import read_key_ring
+from ddm_core.key_ring import KeyRing
+from ddm_core.keys import generate_key
+from ddm_core.obfuscators.protocol import KeyedObfuscator
 from ddm_core.obfuscators.store import describe, load_obfuscator
+from ddm_core.photos.model import load_model
+from ddm_core.serving import any_size, fixed_size
 from ddm_core.serving.parameters import Settings, read_settings
-from ddm_core.serving.pictures import decode_picture, encode_picture
 
 KEY_FILE_VARIABLE = "DDM_KEY_FILE"
-_BATCH = 64  # photos at a time, so that memory does not grow with the request
 _log = logging.getLogger(__name__)
 
 
@@ -62,58 +53,47 @@ class ObfuscatorModel(PythonModel):
         folder = Path(context.artifacts["weights"]).parent
         self._description = describe(folder)
         self._configured_key_file = str((context.model_config or {}).get("key_file") or "")
-        # The key is read anew for every request; this one only fills the place and is forgotten.
-        placeholder = generate_key() if self._description.keyed else None
-        self._obfuscator = load_obfuscator(folder, master_key=placeholder)
+        if self._description.takes_any_size:
+            self._photo_model = load_model(folder)
+        else:
+            # The keys are read anew for every request; this one only fills the place and is forgotten.
+            placeholder = generate_key() if self._description.keyed else None
+            self._obfuscator = load_obfuscator(folder, master_key=placeholder)
         if self._description.keyed and (key_file := self._key_file()):
-            read_key_file(key_file)
+            read_key_ring(key_file)
 
     def predict(
         self, context: PythonModelContext, model_input: DataFrame, params: dict[str, Any] | None = None
     ) -> DataFrame:
-        """Return a table of `image` and `nonce` (12-byte nonce and 8-byte tag; empty when keyless).
+        """Return a table of `image` and `nonce`.
 
-        `model_input` is a table of `image` (an encoded picture of the model's size; grey or colour becomes
-        the model's own) and, to decrypt with a keyed model, the `nonce` that encryption returned. `params`
-        are the fields of `parameters.Settings`.
+        `model_input` is a table of `image`, encoded pictures. A model for photos of any size makes of them
+        what `ddm encrypt` and `ddm decrypt` do, and every nonce is empty. Any other takes pictures of its own
+        size, grey or colour; encryption returns the 12-byte nonce with its 8-byte tag (empty where there is
+        no key), and decryption wants it back in `nonce`. The key file's newest key encrypts, all of them
+        decrypt. `params` are the fields of `parameters.Settings`.
 
         Raises:
             RequestError: unknown parameter value, unreadable picture or one of another size, no key, wrong
                 key.
         """
         try:
-            return self._answer(model_input, read_settings(params or {}))
+            pictures, nonces = self._answer(model_input, read_settings(params or {}))
         except DdmError as error:
             raise RequestError(str(error)) from None
+        return DataFrame({"image": pictures, "nonce": nonces})
 
-    def _answer(self, model_input: DataFrame, settings: Settings) -> DataFrame:
-        obfuscator, key = self._obfuscator, None
-        if isinstance(obfuscator, KeyedObfuscator):
-            key = self._read_key()
-            obfuscator = obfuscator.with_key(key)
-        results = []
-        for start in range(0, len(model_input), _BATCH):
-            rows = model_input.iloc[start : start + _BATCH]
-            pictures = list(rows["image"])
-            if settings.operation == "encrypt":
-                images = self._decode(pictures, self._description.image_size, start)
-                results.append(_encrypt(obfuscator, images, key))
-            else:
-                images = self._decode(pictures, self._description.hidden_size, start)
-                results.append(_decrypt(obfuscator, images, _read_nonces(rows, start, key)))
-        encoding = settings.image_format, settings.quality
-        return DataFrame(
-            {
-                "image": [encode_picture(image, *encoding) for images, _ in results for image in images],
-                "nonce": [nonce for _, nonces in results for nonce in nonces],
-            }
-        )
+    def _answer(self, table: DataFrame, settings: Settings) -> tuple[list[bytes], list[bytes]]:
+        if self._description.takes_any_size:
+            return any_size.answer(self._photo_model, self._read_ring(), table, settings)
+        ring = self._read_ring() if isinstance(self._obfuscator, KeyedObfuscator) else None
+        return fixed_size.answer(self._obfuscator, self._description, ring, table, settings)
 
     def _key_file(self) -> Path | None:
         named = self._configured_key_file or os.environ.get(KEY_FILE_VARIABLE)
         return Path(named) if named else None
 
-    def _read_key(self) -> bytes:
+    def _read_ring(self) -> KeyRing:
         key_file = self._key_file()
         if key_file is None:
             raise DdmError(
@@ -121,42 +101,7 @@ class ObfuscatorModel(PythonModel):
                 'or load it with model_config={"key_file": ...}'
             )
         try:
-            return read_key_file(key_file)
+            return read_key_ring(key_file)
         except DdmError as error:
             _log.error("%s", error)  # whoever runs the model may know the path, its clients need not
             raise DdmError("the key file of this model cannot be used; the model's log says why") from None
-
-    def _decode(self, pictures: Sequence[object], side: int, start: int) -> Tensor:
-        shape = self._description.channels, side
-        numbered = enumerate(pictures, start)
-        return torch.stack([decode_picture(picture, *shape, f"row {row}") for row, picture in numbered])
-
-
-def _encrypt(obfuscator: Obfuscator, images: Tensor, key: bytes | None) -> tuple[Tensor, list[bytes]]:
-    nonces = fresh_nonces(len(images))
-    hidden = obfuscator.encrypt(images, nonces)
-    return hidden, [b"" if key is None else nonce + nonce_tag(key, nonce) for nonce in nonces]
-
-
-def _decrypt(obfuscator: Obfuscator, images: Tensor, tagged: list[bytes]) -> tuple[Tensor, list[bytes]]:
-    if not isinstance(obfuscator, DecryptingObfuscator):
-        raise DdmError("this model cannot decrypt; load one that can, such as keyed_ddm")
-    return obfuscator.decrypt(images, [nonce[:NONCE_BYTES] for nonce in tagged]), tagged
-
-
-def _read_nonces(rows: DataFrame, start: int, key: bytes | None) -> list[bytes]:
-    if key is None:
-        return [b""] * len(rows)
-    cells = rows["nonce"] if "nonce" in rows else [None] * len(rows)
-    return [_checked_nonce(cell, key, f"row {row}") for row, cell in enumerate(cells, start)]
-
-
-def _checked_nonce(cell: object, key: bytes, where: str) -> bytes:
-    if not isinstance(cell, bytes) or len(cell) != NONCE_BYTES + TAG_BYTES:
-        expected = NONCE_BYTES + TAG_BYTES
-        raise DdmError(f"{where}: decrypting needs the {expected}-byte nonce that encryption returned")
-    try:
-        check_nonce_tag(key, cell[:NONCE_BYTES], cell[NONCE_BYTES:])
-    except DdmError as error:
-        raise DdmError(f"{where}: {error}") from None
-    return cell

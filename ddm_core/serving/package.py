@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from importlib import metadata
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddm_core.files import write_text
 from ddm_core.gate import measured
-from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
+from ddm_core.obfuscator_params import LEARNED
 from ddm_core.obfuscators.store import Description, build_networks, describe
 from ddm_core.serving.candidate import Candidate, decibels, identity_tags, percent, summary
 from ddm_core.serving.parameters import Settings
@@ -26,7 +27,7 @@ _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 _PAGE_TEMPLATE = Path(__file__).with_name("model_card.html.jinja")
 # What `serving.model` imports, directly or through the modules beside it.
 _REQUIREMENTS = (
-    "mlflow", "torch", "numpy", "pandas", "pillow", "cryptography", "safetensors", "pyyaml",
+    "mlflow", "torch", "numpy", "pandas", "pillow", "cryptography", "safetensors", "pyyaml", "reedsolo",
 )  # fmt: skip
 
 
@@ -66,12 +67,13 @@ def _write_variants(candidate: Candidate, description: Description, folder: Path
     from ddm_core.checkpoints import WEIGHTS, load_weights
     from ddm_core.obfuscators.ddm import DdmNetworks
     from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
+    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
     from ddm_core.serving.variants import write_variants
 
     if not has_networks(description):
         return
     networks = build_networks(description)
-    assert isinstance(networks, DdmNetworks | KeyedDdmNetworks)
+    assert isinstance(networks, DdmNetworks | KeyedDdmNetworks | PhotoDdmNetworks)
     load_weights(networks, candidate.folder / WEIGHTS)
     write_variants(networks.eval().requires_grad_(False), description.channels, folder)
 
@@ -87,11 +89,16 @@ def model_card(candidate: Candidate, description: Description) -> str:
 
     # A name that the template misspells is an error, not an empty place. Markdown: nothing to escape.
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
+    hidden = description.hidden_size
     return environment.from_string(_TEMPLATE.read_text()).render(
         candidate=candidate,
         description=description,
+        trained_on=dataclasses.asdict(description.trained_on) if description.trained_on else {},
+        judged_on=candidate.dataset,
+        hidden_pixels=f"{hidden}x{hidden}",
         summary=summary(candidate),
         variants=has_networks(description),
+        cells=_cell_sides(description),
         attackers=list(_section(candidate, "attacks")),
         channels=list(_section(candidate, "utility")),
         measured=lambda *path: measured(candidate.evidence, *path),
@@ -102,7 +109,13 @@ def model_card(candidate: Candidate, description: Description) -> str:
 
 def has_networks(description: Description) -> bool:
     """Return whether a method was trained; only then there is something to export."""
-    return isinstance(description.params, DdmParams | KeyedDdmParams)
+    return isinstance(description.params, LEARNED)
+
+
+def _cell_sides(description: Description) -> dict[str, int]:
+    from ddm_core.serving.variants import cell_sides
+
+    return cell_sides(build_networks(description)) if has_networks(description) else {}
 
 
 def card_page(card: str, title: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from ddm_core.errors import DdmError, did_you_mean
 
 OPERATIONS = ("encrypt", "decrypt")
-IMAGE_FORMATS = ("png", "jpeg", "webp")
+ImageFormat = Literal["png", "jpeg", "webp"]
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Settings:
     """
 
     operation: str = OPERATIONS[0]
-    image_format: str = IMAGE_FORMATS[0]
+    image_format: ImageFormat = IMAGE_FORMATS[0]
     quality: int = 95
 
 

@@ -1,11 +1,13 @@
 """The trained networks as ONNX and torch.export files, for programs that do not have this package.
 
-The key stays outside: the caller makes the rotation from key and nonce (`keys.haar_quaternions`). The batch,
-the height and the width are free; sides are multiples of 4 pixels (pad a photo by repeating its edge, and cut
-the restored one). Neither format holds a pickle or the paths of the machine that wrote it.
+The key stays outside: the caller makes the rotation from key and nonce (`keys.haar_quaternions`). The batch
+and the rows and columns of cells are free; a cell is `patch` pixels a side in the photo and `carrier` pixels
+a side in the hidden picture (pad a photo to whole cells by repeating its edge, and cut the restored one).
+Neither format holds a pickle or the paths of the machine that wrote it.
 
-hide.*: photo [batch, channels, height, width] in [0, 1] and, if keyed, rotation [batch, n, 4, height / 4,
-    width / 4] -> hidden, in [0, 1], NOT rounded: an 8-bit file rounds it, as `encrypt` does
+hide.*: photo [batch, channels, patch rows, patch columns] in [0, 1] and, if keyed, rotation [batch, n, 4,
+    rows, columns] -> hidden [batch, channels, carrier rows, carrier columns], in [0, 1], NOT rounded: an
+    8-bit file rounds it, as `encrypt` does
 restore.*: hidden and, if keyed, the same rotation -> photo in [0, 1]
 """
 
@@ -27,18 +29,20 @@ from ddm_core import quaternions
 from ddm_core.files import write_bytes
 from ddm_core.obfuscators.ddm import DdmNetworks
 from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
-from ddm_core.obfuscators.transform_code import PATCH
+from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
 
 if TYPE_CHECKING:
     import onnx
     from torch.export import ExportedProgram
 
 HIDE, RESTORE = "hide", "restore"
+KEYLESS_CELL = 4  # pixels a side that plain DDM works on whole
+Keyed = KeyedDdmNetworks | PhotoDdmNetworks
 _TRACED_CELLS = (4, 6)  # rows and columns of the example that export follows; unlike, so that none is fixed
 
 
 class _KeyedHide(nn.Module):
-    def __init__(self, networks: KeyedDdmNetworks) -> None:
+    def __init__(self, networks: Keyed) -> None:
         super().__init__()
         self.networks = networks
 
@@ -46,12 +50,13 @@ class _KeyedHide(nn.Module):
         # `networks.hide` without its rounding: a value at the edge of two grey levels may fall to either side
         # in another runtime, and that would be a whole level.
         rotated = quaternions.multiply(rotation, self.networks.encode(photo))
-        carrier = F.pixel_shuffle(self.networks.renderer(rotated.flatten(1, 2)).float(), PATCH)
-        return carrier.clamp(0.0, 1.0).expand(-1, self.networks.channels, -1, -1)
+        cells = self.networks.renderer(rotated.flatten(1, 2)).float()
+        drawn = F.pixel_shuffle(cells, self.networks.carrier)
+        return drawn.clamp(0.0, 1.0).expand(-1, self.networks.channels, -1, -1)
 
 
 class _KeyedRestore(nn.Module):
-    def __init__(self, networks: KeyedDdmNetworks) -> None:
+    def __init__(self, networks: Keyed) -> None:
         super().__init__()
         self.networks = networks
 
@@ -77,31 +82,38 @@ class _Restore(nn.Module):
         return self.networks.reveal(hidden).clamp(0.0, 1.0)
 
 
-def directions(networks: KeyedDdmNetworks | DdmNetworks) -> dict[str, nn.Module]:
+def directions(networks: Keyed | DdmNetworks) -> dict[str, nn.Module]:
     """Return the two functions that are exported: HIDE and RESTORE."""
-    if isinstance(networks, KeyedDdmNetworks):
+    if isinstance(networks, Keyed):
         return {HIDE: _KeyedHide(networks), RESTORE: _KeyedRestore(networks)}
     return {HIDE: _Hide(networks), RESTORE: _Restore(networks)}
 
 
-def write_variants(networks: KeyedDdmNetworks | DdmNetworks, channels: int, folder: Path) -> None:
+def cell_sides(networks: nn.Module) -> dict[str, int]:
+    """Return how many pixels a side a cell has in the image that HIDE takes, and in the one RESTORE takes."""
+    if isinstance(networks, Keyed):
+        return {HIDE: networks.patch, RESTORE: networks.carrier}
+    return {HIDE: KEYLESS_CELL, RESTORE: KEYLESS_CELL}
+
+
+def write_variants(networks: Keyed | DdmNetworks, channels: int, folder: Path) -> None:
     """Write hide and restore as .onnx and .pt2 into `folder`; `networks` are in evaluation mode."""
     folder.mkdir(parents=True, exist_ok=True)
-    quaternion_count = networks.params.quaternions if isinstance(networks, KeyedDdmNetworks) else None
+    quaternion_count = networks.params.quaternions if isinstance(networks, Keyed) else None
+    sides = cell_sides(networks)
     for name, module in directions(networks).items():
-        image = "photo" if name == HIDE else "hidden"
+        image, output = ("photo", "hidden") if name == HIDE else ("hidden", "photo")
         names = [image] if quaternion_count is None else [image, "rotation"]
-        example = _example(channels, quaternion_count)
-        program = _export(module, example)
+        example = _example(channels, sides[name], quaternion_count)
+        program = _export(module, example, sides[name])
         torch.export.save(program, folder / f"{name}.pt2")
-        output = "hidden" if name == HIDE else "photo"
         content = _to_onnx(program, example, names, output).SerializeToString(deterministic=True)
         write_bytes(folder / f"{name}.onnx", content)
 
 
-def _example(channels: int, quaternion_count: int | None) -> tuple[Tensor, ...]:
+def _example(channels: int, side: int, quaternion_count: int | None) -> tuple[Tensor, ...]:
     rows, columns = _TRACED_CELLS
-    image = torch.full((2, channels, PATCH * rows, PATCH * columns), 0.5)
+    image = torch.full((2, channels, side * rows, side * columns), 0.5)
     if quaternion_count is None:
         return (image,)
     rotation = torch.zeros(2, quaternion_count, 4, rows, columns)
@@ -109,9 +121,9 @@ def _example(channels: int, quaternion_count: int | None) -> tuple[Tensor, ...]:
     return image, rotation
 
 
-def _export(module: nn.Module, example: tuple[Tensor, ...]) -> ExportedProgram:
+def _export(module: nn.Module, example: tuple[Tensor, ...], side: int) -> ExportedProgram:
     batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
-    image = {0: batch, 2: PATCH * rows, 3: PATCH * columns}
+    image = {0: batch, 2: side * rows, 3: side * columns}
     shapes = (image, {0: batch, 3: rows, 4: columns})[: len(example)]
     program = torch.export.export(module, example, dynamic_shapes=shapes)
     program.example_inputs = None  # they would be saved as a pickle
@@ -144,7 +156,7 @@ def _to_onnx(
 def _name_free_sizes(graph: onnx.GraphProto) -> None:
     """Call the free sizes batch, rows and columns (of cells) where torch wrote symbols of its own."""
     values = [value.type.tensor_type.shape.dim for value in (*graph.input, *graph.output)]
-    free = [values[0][axis].dim_param.removeprefix(f"{PATCH}*") for axis in (0, 2, 3)]
+    free = [values[0][axis].dim_param.rpartition("*")[2] for axis in (0, 2, 3)]
     names = dict(zip(free, ("batch", "rows", "columns"), strict=True))
     for size in (size for sizes in values for size in sizes if size.dim_param):
         size.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), size.dim_param)

@@ -19,7 +19,7 @@ from pathlib import Path
 from ddm_core.data.dvc_source import is_dvc, read_dvc
 from ddm_core.data.facescrub import people_table
 from ddm_core.data.raw import RawPhoto, Region, Rejected
-from ddm_core.data.readers import CREDITS, Notes, count_source, open_source, protocol_files
+from ddm_core.data.readers import CREDITS, LICENCES, Notes, count_source, open_source, protocol_files
 from ddm_core.data.regions import write_regions, write_rejected
 from ddm_core.data.sources import (
     PEOPLE_NAME,
@@ -80,7 +80,9 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
             _lay_protocol(local, temporary)
         measured = _measure(params.source, temporary)
         counts = _account(params, measured, notes, found, rejected)
-        _describe(temporary, RawSource(params.source, CREDITS[params.source], origin, counts))
+        source = params.source
+        described = RawSource(source, CREDITS[source], origin, counts, LICENCES.get(source))
+        _describe(temporary, described)
         result = dataclasses.replace(
             measured,
             origin=origin,

@@ -127,6 +127,7 @@ class _Report:
     chance: float
     dataset_digest: str
     commit: str
+    dataset: Mapping[str, str]
 
 
 def _read_report(path: Path) -> _Report:
@@ -138,6 +139,7 @@ def _read_report(path: Path) -> _Report:
             float(content["chance_top1"]),
             str(content["provenance"]["dataset_digest"]),
             str(content["provenance"]["commit"]),
+            dict(content["provenance"].get("dataset", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DdmError(f"{path}: missing or out of shape ({error}); write it again (dvc repro)") from None
@@ -168,4 +170,5 @@ def _candidate(report: _Report, obfuscator: str, name: str, folder: Path, gate: 
         chance=report.chance,
         dataset_digest=report.dataset_digest,
         commit=report.commit,
+        dataset=report.dataset,
     )

@@ -48,11 +48,12 @@ def run(
     Raises:
         DdmError: something is missing or unreadable; the message names the file and the command.
     """
-    digest, identities = read_dataset(prepared / "manifest.json")
+    digest, identities, source = read_dataset(prepared / "manifest.json")
     cells = read_attacks(attacks, params.train)
     utilities = read_utility(utility, params.train)
     curves = read_histories(histories, trained(params))
-    origin = provenance(params, digest, total_seconds(cells, utilities, histories), Path.cwd())
+    seconds = total_seconds(cells, utilities, histories)
+    origin = provenance(params, digest, source, seconds, Path.cwd())
     metrics = build_metrics(params, cells, utilities, identities, origin)
 
     from ddm_core.reporting import page  # here, because jinja2 and matplotlib are slow to import

@@ -21,9 +21,10 @@ from ddm_core.data_parallel import ALONE, Ranks
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
 from ddm_core.obfuscator_params import LEARNED, LearnedParams
 from ddm_core.obfuscators.preparation import write_untrained
-from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
+from ddm_core.obfuscators.store import Description, TrainingData, load_obfuscator, save_obfuscator
 from ddm_core.params import ObfuscatorParams
 from ddm_core.results import PICTURES, TIMING
+from ddm_core.strict import parse
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -161,9 +162,11 @@ def _train(
     from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run, untracked
     from ddm_core.training import train
 
-    description = _description(params, prepared)
     photos = load_photos(prepared, split="train", by=params.split)
     manifest = read_manifest(prepared)
+    facts = {"dataset_digest": manifest.dataset_digest} | manifest.metadata
+    learned_from = parse(facts, TrainingData, f"{prepared}: metadata")
+    description = dataclasses.replace(_description(params, prepared), trained_on=learned_from)
     dataset = DatasetReference("prepared photos", manifest.dataset_digest, prepared)
     origin = manifest.metadata.get("origin")
     tags = {ORIGIN_TAG: origin} if origin else None

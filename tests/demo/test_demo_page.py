@@ -61,6 +61,53 @@ def test_a_photo_is_shown_encrypted_received_and_decrypted_with_both_keys(page):
     assert strangers == []
 
 
+def test_a_dropped_photo_is_encrypted_and_decrypted_as_a_chosen_one(window, port, tmp_path):
+    window.open(f"http://127.0.0.1:{port}/")
+    (tmp_path / "photo.png").write_bytes(photo())
+    window.drop(*middle(window, "drop"), tmp_path / "photo.png")
+    window.wait(DONE)
+    shown = sizes(window)
+    assert tuple(shown) == PICTURES
+    assert shown["original"] == shown["right"] == [60, 44]
+    assert window.evaluate("location.pathname") == "/"  # the browser did not open the file instead
+
+
+def test_the_place_to_drop_is_marked_while_something_is_over_it_and_words_are_no_photo(window, port):
+    window.open(f"http://127.0.0.1:{port}/")
+    marked = "document.getElementById('drop').classList.contains('over')"
+    data = {"items": [{"mimeType": "text/plain", "data": "words"}], "dragOperationsMask": 1}
+    assert not window.evaluate(marked)
+    x, y = middle(window, "drop")
+    for kind, expected in (("dragEnter", marked), ("dragOver", marked), ("drop", f"!{marked}")):
+        window.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+        window.wait(expected, 10)
+    assert window.evaluate("document.getElementById('status').textContent") == "No photo yet."
+
+
+def middle(window, name):
+    """The middle of an element, in CSS pixels of the window."""
+    box = f"document.getElementById('{name}').getBoundingClientRect()"
+    place = f"(box => JSON.stringify([box.x + box.width / 2, box.y + box.height / 2]))({box})"
+    return [round(number) for number in json.loads(window.evaluate(place))]
+
+
+@pytest.mark.parametrize("width", [360, 800, 1280])
+def test_the_pictures_of_a_row_begin_on_one_line_however_long_their_captions(page, width):
+    page.call(
+        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+    )
+    sizes(page)
+    caption(page, "wrong")
+    boxes = "picture => [picture.getBoundingClientRect().left, picture.getBoundingClientRect().top]"
+    places = json.loads(page.evaluate(f"JSON.stringify([...document.images].map({boxes}))"))
+    rows = {}
+    for left, top in places:
+        rows.setdefault(round(top), []).append(round(left))
+    columns = {360: 1, 800: 2, 1280: 3}[width]
+    assert len(next(iter(rows.values()))) == columns
+    assert len(rows) == -(-len(PICTURES) // columns)
+
+
 def test_another_channel_decrypts_what_then_arrives(page):
     pick(page, "percent", 100)
     pick(page, "quality", "")

@@ -3,16 +3,23 @@
 import base64
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
-from urllib.request import urlopen
+import time
+from contextlib import suppress
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy
 import pytest
 from PIL import Image
+from secret_places import every_file, found, shown_by_system
 
 from ddm_core.cli import main
+from ddm_core.demo import server
+from ddm_core.key_files import new_key_file, read_key_ring
 
 
 def photo(mode="RGB", size=(60, 44)):
@@ -25,6 +32,14 @@ def photo(mode="RGB", size=(60, 44)):
 
 def text(content):
     return base64.b64encode(content).decode()
+
+
+def refusal(answer):
+    """The one line that a refused request is told."""
+    status, _, content = answer
+    assert status == 400
+    (line,) = json.loads(content)["error"].splitlines()
+    return line
 
 
 def picture(answer):
@@ -76,15 +91,66 @@ def test_what_no_key_can_decrypt_is_said_and_still_shown(ask, encrypted):
     [b"", b"[1]", b"{", b"[" * 5000, {"photo": 7}, {"photo": "?"}, {"photo": text(b"no photo")}],
 )
 def test_a_bad_request_is_one_line(ask, body):
-    status, _, content = ask("POST", "/encrypt", body)
-    assert status == 400
-    assert len(json.loads(content)["error"].splitlines()) == 1
+    refusal(ask("POST", "/encrypt", body))
 
 
-@pytest.mark.parametrize("change", [{"percent": 33}, {"quality": 1}, {"percent": None}, {"quality": "75"}])
-def test_channels_that_the_page_does_not_offer_are_refused(ask, encrypted, change):
-    request = {"photo": text(photo()), "encrypted": encrypted, "percent": 100, "quality": None} | change
-    assert ask("POST", "/decrypt", request)[0] == 400
+BAD_CHOICES = (33, 0, -50, 50.0, 75.0, 100.0, True, False, "75", [75], {}, 10**400)
+
+
+@pytest.mark.parametrize("choice", [*BAD_CHOICES, None], ids=lambda choice: str(choice)[:9])
+def test_a_size_that_the_page_does_not_offer_is_refused_in_one_line(ask, encrypted, choice):
+    request = {"photo": text(photo()), "encrypted": encrypted, "percent": choice, "quality": None}
+    assert refusal(ask("POST", "/decrypt", request)).startswith("percent: expected one of 100, 75, 50, 25")
+
+
+@pytest.mark.parametrize("choice", [*BAD_CHOICES, 1, 100], ids=lambda choice: str(choice)[:9])
+def test_a_quality_that_the_page_does_not_offer_is_refused_in_one_line(ask, encrypted, choice):
+    request = {"photo": text(photo()), "encrypted": encrypted, "percent": 100, "quality": choice}
+    assert refusal(ask("POST", "/decrypt", request)).startswith("quality: expected one of null, 95, 85, 75")
+
+
+BAD_PICTURES = {
+    "empty": text(b""),
+    "no picture": text(b"no photo"),
+    "truncated": text(photo()[:300]),
+    "damaged": text(photo()[:60] + bytes(60) + photo()[120:]),
+    "a vector": text(b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    "no base64": "?",
+    "a number": 7,
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("part", ["photo", "encrypted"])
+@pytest.mark.parametrize("content", BAD_PICTURES.values(), ids=BAD_PICTURES)
+def test_a_bad_picture_to_decrypt_is_one_line(ask, encrypted, part, content):
+    request = {"photo": text(photo()), "encrypted": encrypted, "percent": 50, "quality": 75}
+    refusal(ask("POST", "/decrypt", request | {part: content}))
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"{", b"[" * 5000, {}, {"photo": text(photo())}])
+def test_a_bad_request_to_decrypt_is_one_line(ask, body):
+    refusal(ask("POST", "/decrypt", body))
+
+
+def test_an_encrypted_picture_of_another_photo_is_told(ask, encrypted):
+    request = {"photo": text(photo(size=(32, 32))), "encrypted": encrypted, "percent": 100, "quality": None}
+    assert "not that of this photo" in refusal(ask("POST", "/decrypt", request))
+
+
+def test_what_nobody_expected_is_answered_in_one_line_that_tells_no_more(ask, encrypted, monkeypatch, capfd):
+    def fail(*_):
+        raise RuntimeError(f"secrets: {encrypted}")
+
+    monkeypatch.setitem(server.STEPS, "/decrypt", fail)
+    status, _, content = ask("POST", "/decrypt", {"photo": text(photo())})
+    assert (status, json.loads(content)) == (500, {"error": "the demo failed at this photo; try another one"})
+    monkeypatch.undo()
+    assert ask("POST", "/encrypt", {"photo": text(photo())})[0] == 200  # and it goes on
+    said = capfd.readouterr().err
+    assert "ddm: error: /decrypt: RuntimeError in test_demo_server.py, line" in said
+    assert "secrets" not in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -99,8 +165,9 @@ def test_another_page_cannot_use_the_server(ask, method, headers):
     assert "encrypted" not in json.loads(content)
 
 
-def test_too_large_a_photo_is_refused_unread(ask):
-    status, _, content = ask("POST", "/encrypt", b"", Content_Length=str(10**12))
+@pytest.mark.parametrize("length", [10**12, 10**4000])
+def test_too_large_a_photo_is_refused_unread(ask, length):
+    status, _, content = ask("POST", "/encrypt", b"", Content_Length=str(length))
     assert status == 413
     assert "take a smaller one" in json.loads(content)["error"]
 
@@ -129,6 +196,46 @@ def test_the_command_serves_until_ctrl_c_and_keeps_nothing(model_folder, tmp_pat
     assert (process.returncode, said) == (0, "ended; nothing was kept\n")
     assert log == '"GET / HTTP/1.1" 200 -\n'
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_leaves_neither_key_nor_passphrase_nor_photo_where_others_look(model_folder, tmp_path):
+    private, watched, temporary = (tmp_path / name for name in ("private", "watched", "temporary"))
+    for folder in (private, watched, temporary):
+        folder.mkdir()
+    words = b"correct horse battery staple"
+    new_key_file(private / "my.key", lambda: words)
+    (private / "words").write_bytes(words)
+    (private / "words").chmod(0o600)
+    options = ["--key", str(private / "my.key"), "--passphrase-file", str(private / "words")]
+    command = [sys.executable, "-m", "ddm_core.cli", "demo", "--no-browser", "--model", str(model_folder)]
+    environment = os.environ | {"TMPDIR": str(temporary), "PYTHONFAULTHANDLER": "1"}
+    seen = []
+    with (watched / "said").open("wb") as said, (watched / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, *options], cwd=watched, env=environment, stdout=said, stderr=log
+        )
+        while b": open it" not in (watched / "said").read_bytes():
+            assert process.poll() is None, (watched / "log").read_text()
+            time.sleep(0.05)
+        address = (watched / "said").read_text().split(": open it")[0]
+        request = {"photo": text(photo()), "percent": 50, "quality": 75}
+        for step in ("encrypt", "decrypt", "encrypt"):
+            body = json.dumps(request).encode()
+            sent = Request(address + step, body, {"Content-Type": "application/json"})
+            with suppress(HTTPError), urlopen(sent, timeout=60) as answer:
+                request |= (
+                    {"encrypted": json.loads(answer.read()).get("encrypted")} if step == "encrypt" else {}
+                )
+            seen += [shown_by_system(process.pid), every_file(temporary), every_file(watched)]
+            if step == "decrypt":
+                request["photo"] = text(b"no photo" + words)  # what is refused is not quoted either
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    seen += [every_file(temporary), every_file(watched)]
+    key = read_key_ring(private / "my.key", lambda: words).current.secret
+    assert found([key, words, photo()[40:80], b"no photo"], seen) == []
+    assert b'"POST /decrypt HTTP/1.1" 200' in seen[-1]
+    assert b'"POST /encrypt HTTP/1.1" 400' in seen[-1]
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(port, model_folder, capsys):

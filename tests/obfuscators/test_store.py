@@ -10,7 +10,14 @@ from ddm_core.checkpoints import CONFIGURATION, WEIGHTS, load_weights, save_weig
 from ddm_core.errors import DdmError
 from ddm_core.keys import nonce_stream
 from ddm_core.obfuscators.classical import P3, Blur, Identity, Mosaic
-from ddm_core.obfuscators.store import Description, build_networks, describe, load_obfuscator, save_obfuscator
+from ddm_core.obfuscators.store import (
+    Description,
+    TrainingData,
+    build_networks,
+    describe,
+    load_obfuscator,
+    save_obfuscator,
+)
 from ddm_core.params import parse_obfuscator
 from ddm_core.seeding import torch_generator
 
@@ -81,6 +88,17 @@ def test_a_model_without_weights_is_known_by_its_settings(save):
     digest = weights_digest(folder)
     save(parse_obfuscator({"method": "mosaic", "block": 4}, "test"))
     assert weights_digest(folder) != digest
+
+
+def test_a_model_says_what_it_was_trained_on_and_one_that_does_not_is_read_too(save, tmp_path, ddm_params):
+    folder, description, networks = save(ddm_params)
+    assert describe(folder).trained_on is None
+    photos = TrainingData("ab" * 32, source="orl", credit="AT&T", licence="none")
+    save_obfuscator(folder, dataclasses.replace(description, trained_on=photos), networks)
+    assert describe(folder).trained_on == photos
+    configuration = json.loads((folder / CONFIGURATION).read_text())
+    (folder / CONFIGURATION).write_text(json.dumps(configuration | {"trained_on": {"source": "orl"}}))
+    assert "trained_on: missing key 'dataset_digest'" in one_line(folder)
 
 
 def test_a_keyed_model_is_not_loaded_without_a_key(save, keyed_ddm_params):

@@ -104,7 +104,9 @@ def test_a_colour_profile_is_applied():
 
 
 def test_a_colour_photo_and_a_grey_model_is_a_clear_error(models, ring):
-    with pytest.raises(DdmError, match="a colour photo, and the model is for grey ones"):
+    with pytest.raises(
+        DdmError, match="a colour photo, and this model is for grey ones; make the one for colour"
+    ):
         encrypt_photo(encoded(scene(64, 64)), models["grey"], ring)
 
 

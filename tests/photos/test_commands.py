@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photo_files import encoded, pixels_of, scene
 from PIL import Image
+from secret_places import every_file, found, shown_by_system
 
 from ddm_core import cli
 from ddm_core.errors import DdmError
-from ddm_core.key_files import new_key_file, read_key_file
+from ddm_core.key_files import new_key_file, read_key_ring
 from ddm_core.photos.boxes import parse_boxes, snap
 from ddm_core.photos.header import Box
 
@@ -155,17 +156,32 @@ def test_a_photo_goes_through_pipes(tmp_path, key_file, model_folders):
     assert refused.stderr.startswith(b"ddm: error: standard input: not one of ours")
 
 
-def test_a_killed_encryption_leaves_nothing_half_written(tmp_path, key_file, model_folders):
-    photo(tmp_path / "in/large.jpg", 3000, 2000)
+def test_a_killed_encryption_leaves_whole_photos_alone(tmp_path, key_file, model_folders):
+    for number in range(6):
+        photo(tmp_path / f"in/{number}.jpg", 2400, 1600)
     settings = ["-o", str(tmp_path / "out"), "--key", str(key_file), "--model", str(model_folders["colour"])]
-    command = [sys.executable, "-m", "ddm_core.cli", "encrypt", str(tmp_path / "in"), *settings]
+    command = [
+        sys.executable,
+        "-m",
+        "ddm_core.cli",
+        "encrypt",
+        str(tmp_path / "in"),
+        *settings,
+        "--workers",
+        "1",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        time.sleep(1.5)
-        running.terminate()
+        while not list(tmp_path.glob("out/*.png")):
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.01)
+        running.terminate()  # in the middle of another photo
         errors = running.communicate(timeout=60)[1]
-    if running.returncode == 1:  # on a fast machine it may be done
-        assert "SIGTERM" in errors
-        assert not (tmp_path / "out").exists() or files(tmp_path / "out") == []
+    assert running.returncode == 1
+    assert "SIGTERM" in errors
+    written = files(tmp_path / "out")
+    assert 1 <= len(written) < 6
+    for name in written:  # nothing half-written, nothing temporary
+        assert pixels_of((tmp_path / "out" / name).read_bytes()).shape[1] == 2400
 
 
 def test_without_a_key_a_photo_or_a_model_the_line_says_what_to_give(ddm, tmp_path, monkeypatch):
@@ -265,50 +281,47 @@ def test_bad_boxes_are_one_line(tmp_path, monkeypatch, text):
 # Secrets
 
 
-def test_no_place_that_others_can_read_holds_the_key(tmp_path, key_file, model_folders, monkeypatch):
+PASSPHRASE = b"correct horse battery staple"
+
+
+@pytest.mark.parametrize("protection", ["bare", "file", "environment"])
+def test_no_place_that_others_can_read_holds_the_key_or_its_passphrase(tmp_path, model_folders, protection):
     """Everything written, printed or shown by the system while photos are encrypted and decrypted."""
-    secret = read_key_file(key_file)
-    forms = [secret, secret.hex().encode(), json.loads(key_file.read_text())["keys"][0]["key"].encode()]
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    for number in range(3):
-        photo(tmp_path / f"in/{number}.jpg", 1200, 900)
+    private, watched, temporary = (tmp_path / name for name in ("private", "watched", "temporary"))
+    for folder in (private, watched, temporary):
+        folder.mkdir()
+    options, settings = key_under(protection, private)
+    secrets = [read_key_ring(private / "my.key", lambda: PASSPHRASE).current.secret, PASSPHRASE]
+    for number in range(2):
+        photo(watched / f"in/{number}.jpg", 900, 700)
+    environment = os.environ | settings | {"TMPDIR": str(temporary), "PYTHONFAULTHANDLER": "1"}
     seen = set()
-    for verb, source in (("encrypt", "in"), ("decrypt", "out")):
-        command = [sys.executable, "-m", "ddm_core.cli", verb, str(tmp_path / source), "-o",
-            str(tmp_path / ("out" if verb == "encrypt" else "back")), "--workers", "2",
-            "--key", str(key_file), "--model", str(model_folders["colour"])]  # fmt: skip
-        environment = os.environ | {"TMPDIR": str(temporary), "PYTHONFAULTHANDLER": "1"}
-        with (tmp_path / "printed").open("ab") as printed:
+    for verb, source, target in (("encrypt", "in", "out"), ("decrypt", "out", "back")):
+        places = [str(watched / source), "-o", str(watched / target)]
+        model = ["--model", str(model_folders["colour"]), "--workers", "2"]
+        command = [sys.executable, "-m", "ddm_core.cli", verb, *places, *model, *options]
+        with (watched / "printed").open("ab") as printed:
             running = subprocess.Popen(command, stdout=printed, stderr=printed, env=environment)
             while running.poll() is None:
-                seen |= {command_lines(running.pid), every_file(temporary)}
+                # Who puts a passphrase into the environment has it there; nobody else's may hold it.
+                seen |= {shown_by_system(running.pid, environment=protection != "environment")}
+                seen |= {every_file(temporary)}
                 time.sleep(0.05)
             assert running.returncode == 0
-    seen.add(every_file(tmp_path))
+    seen.add(every_file(watched))
     assert any(b"spawn_main" in shown for shown in seen)  # the worker processes were looked at
-    assert [form for form in forms if any(form in shown for shown in seen)] == []
+    assert found(secrets, seen) == []
+    assert found([b"spawn_main"], seen) == [b"spawn_main"]  # what is there is found
 
 
-def command_lines(process):
-    """What `ps` shows of a process and all its children, and their environment."""
-    shown, pending = b"", [process]
-    while pending:
-        current = Path(f"/proc/{pending.pop()}")
-        try:
-            shown += (current / "cmdline").read_bytes() + (current / "environ").read_bytes()
-            children = (current / f"task/{current.name}/children").read_text().split()
-            pending += [int(child) for child in children]
-        except OSError:  # it has ended
-            continue
-    return shown
-
-
-def every_file(folder):
-    content = b""
-    for path in folder.rglob("*"):
-        try:
-            content += path.read_bytes() if path.is_file() else b""
-        except OSError:  # gone meanwhile
-            continue
-    return content
+def key_under(protection, folder):
+    """A key file without or with a passphrase; the options and the environment that open it."""
+    new_key_file(folder / "my.key", None if protection == "bare" else lambda: PASSPHRASE)
+    options = ["--key", str(folder / "my.key")]
+    if protection == "file":
+        (folder / "words").write_bytes(PASSPHRASE + b"\n")
+        (folder / "words").chmod(0o600)
+        options += ["--passphrase-file", str(folder / "words")]
+    if protection == "environment":
+        return [*options, "--passphrase-env", "MY_WORDS"], {"MY_WORDS": PASSPHRASE.decode()}
+    return options, {}

@@ -52,6 +52,24 @@ def test_the_champion_is_the_photo_model_before_another(registry, tmp_path, mode
             assert load_model(folder).id == models["grey"].id
 
 
+def test_a_colour_photo_and_the_default_champion_says_what_to_make_and_then_works(
+    registry, tmp_path, model_folders, key_file, capsys
+):
+    (tmp_path / "a.png").write_bytes(encoded(scene(40, 40)))
+    command = ["encrypt", "a.png", "-o", "out", "--key", str(key_file), "--workers", "1"]
+    register("keyed_ddm", model_folders["grey"], tmp_path)
+    assert main(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a colour photo, and this model is for grey ones" in line
+    assert "make photo" in line
+    assert "--model photo" in line
+    assert not (tmp_path / "out").exists()
+    register("photo", model_folders["colour"], tmp_path)
+    for model in ([], ["--model", "photo"]):
+        assert main([*command, "--force", *model]) == 0
+        assert (tmp_path / "out/a.png").exists()
+
+
 def test_a_registry_without_a_champion_says_so(registry, key_file):
     with pytest.raises(DdmError, match="no champion among the registered models photo, keyed_ddm"):
         ddm_core.load(key=key_file)

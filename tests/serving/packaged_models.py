@@ -15,12 +15,17 @@ import torch
 from PIL import Image
 
 from ddm_core.checkpoints import weights_digest
+from ddm_core.data.readers import CREDITS, LICENCES
 from ddm_core.gate import judge
-from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
+from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+from ddm_core.obfuscators.photo_start import fit_receiver
+from ddm_core.obfuscators.store import Description, TrainingData, build_networks, save_obfuscator
 from ddm_core.params import load
+from ddm_core.seeding import torch_generator
 from ddm_core.serving.candidate import Candidate
 
-PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+CHECKOUT = Path(__file__).parents[2]
+PARAMS, PHOTO_PARAMS = load(CHECKOUT / "params.yaml"), load(CHECKOUT / "photo/params.yaml")
 SIZE = 32
 ENCRYPT, DECRYPT = {"operation": "encrypt"}, {"operation": "decrypt"}
 JPEG = {"image_format": "jpeg"}
@@ -36,12 +41,37 @@ EVIDENCE = {
 }
 
 
-def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
+def small_params(method):
+    """The settings of params.yaml or photo/params.yaml, with few channels inside the networks."""
+    if method != "photo_ddm":
+        return dataclasses.replace(PARAMS.train[method], width=8)
+    widths = dict.fromkeys(("encoder_width", "renderer_width", "seeker_width", "decoder_width"), 8)
+    return dataclasses.replace(PHOTO_PARAMS.train["photo"], quaternions=12, **widths)
+
+
+def untrained(description):
+    """Networks as training starts with them: they already restore what they hide, if not well."""
     torch.manual_seed(0)
-    params = dataclasses.replace(PARAMS.train[method], width=8)
-    description = Description(params, channels, size)
+    networks = build_networks(description)
+    if isinstance(networks, PhotoDdmNetworks):
+        coarse = torch.rand(24, 3, 5, 5, generator=torch_generator(0, "tests/packaged"))
+        smooth = torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic", align_corners=True)
+        fit_receiver(networks, (smooth.clamp(0, 1) * 255).round().byte(), seed=0)
+    return networks
+
+
+def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
+    judged_on, learned_from = ("ab" * 32, "orl"), ("ab" * 32, "orl")
+    if method == "photo_ddm":
+        learned_from = "cd" * 32, "scikit_image"
+    described = {
+        source: {"source": source, "credit": CREDITS[source], "licence": LICENCES[source]}
+        for _, source in (judged_on, learned_from)
+    }
+    trained_on = TrainingData(learned_from[0], **described[learned_from[1]])
+    description = Description(small_params(method), channels, size, trained_on)
     folder.mkdir(parents=True)
-    save_obfuscator(folder, description, build_networks(description))
+    save_obfuscator(folder, description, untrained(description))
     return Candidate(
         name=method,
         obfuscator=method,
@@ -50,8 +80,9 @@ def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
         evidence=evidence,
         verdict=judge(evidence, PARAMS.register.gate),
         chance=0.025,
-        dataset_digest="ab" * 32,
+        dataset_digest=judged_on[0],
         commit="c0ffee",
+        dataset=described[judged_on[1]],
     )
 
 
@@ -67,6 +98,12 @@ def encoded(image, kind="PNG"):
 
 def picture(size=SIZE):
     return Image.linear_gradient("L").resize((size, size))
+
+
+def colours(size=SIZE):
+    """A picture in which no channel is like another."""
+    ramp = picture(size)
+    return Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180)))
 
 
 def table(*contents):

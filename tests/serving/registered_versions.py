@@ -14,36 +14,37 @@ from ddm_core.tracking import EXPERIMENT, connect, experiment_id
 
 CHECKOUT = Path(__file__).parents[2]
 GATE = load(CHECKOUT / "params.yaml").register.gate
+PHOTO_GATE = load(CHECKOUT / "photo/params.yaml").register.gate
 MODEL = "keyed_ddm"
 
 
-def evidence(weights, psnr=33.0, worst=0.03):
+def evidence(weights, psnr=33.0, worst=0.03, gate=GATE):
     cell = {"top1": worst, "ci95": [worst - 0.01, worst + 0.01], "n": 1280}
     utility = {"psnr_db": psnr, "ssim": 0.95, "recognition_top1": 0.99, "ci95": [0.97, 1.0], "n": 320}
     return {
         "method": MODEL,
         "decrypts": True,
         "weights_sha256": weights,
-        "attacks": dict.fromkeys(GATE.attackers, cell),
+        "attacks": dict.fromkeys(gate.attackers, cell),
         "worst_case": {"attacker": "retrained", "top1": worst, "ci95": cell["ci95"]},
-        "utility": dict.fromkeys(GATE.channels, utility),
+        "utility": dict.fromkeys(gate.channels, utility),
     }
 
 
-def add_version(folder, name=MODEL, *, photos="ab" * 32, **figures):
-    """Add a version with weights of its own and passing evidence; returns its number."""
+def add_version(folder, name=MODEL, *, photos="ab" * 32, gate=GATE, **figures):
+    """Add a version with weights of its own and evidence on what `gate` asks for; returns its number."""
     from mlflow.entities import LoggedModelStatus
 
     client, content = connect(), os.urandom(64)
     weights = hashlib.sha256(content).hexdigest()
-    measured = evidence(weights, **figures)
+    measured = evidence(weights, gate=gate, **figures)
     candidate = Candidate(
         name=name,
         obfuscator=name,
         folder=folder,
         weights_digest=weights,
         evidence=measured,
-        verdict=judge(measured, GATE),
+        verdict=judge(measured, gate),
         chance=0.025,
         dataset_digest=photos,
         commit="c0ffee",

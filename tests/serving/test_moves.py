@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from registered_versions import CHECKOUT, GATE, MODEL, add_version, stricter
+from registered_versions import CHECKOUT, GATE, MODEL, PHOTO_GATE, add_version, stricter
 
 from ddm_core.cli import main
 from ddm_core.errors import DdmError
@@ -242,6 +242,48 @@ def test_history_as_json_holds_the_figures(client, tmp_path, capsys):
     assert records[2]["figures"]["worst_case_top1_upper95"] == 0.04
 
 
+def photo_params(folder):
+    """Lay the photo model's parameter file where the project has it."""
+    (folder / "photo").mkdir()
+    shutil.copy(CHECKOUT / "photo/params.yaml", folder / "photo")
+
+
+def test_the_photo_model_is_judged_by_its_own_policy(client, tmp_path, capsys):
+    photo_params(tmp_path)
+    add_version(tmp_path, "photo", gate=PHOTO_GATE, psnr=33.0)  # enough for the other models
+    add_version(tmp_path, "photo", gate=GATE, psnr=40.0)  # never tried on a photo site
+    add_version(tmp_path, "photo", gate=PHOTO_GATE, psnr=40.0)
+    status, text = run(capsys, "promote", "1", "--model", "photo")
+    assert (status, "PSNR after png: 33.00 dB, less than 38.00 dB" in text) == (1, True)
+    status, text = run(capsys, "promote", "2", "--model", "photo")
+    assert (status, "PSNR after photo_site: no evidence" in text) == (1, True)
+    assert run(capsys, "promote", "3", "--model", "photo")[0] == 0
+    assert aliases(client, "photo") == {"champion": 3}
+
+
+def test_list_shows_every_model_by_its_own_policy(client, tmp_path, capsys):
+    photo_params(tmp_path)
+    add_version(tmp_path)
+    add_version(tmp_path, "photo", gate=PHOTO_GATE, psnr=33.0)
+    ddm, keyed, photo = run(capsys, "list")[1].split("\n\n")
+    assert [part.splitlines()[0] for part in (ddm, keyed, photo)] == ["ddm", "keyed_ddm", "photo"]
+    assert ("pass" in keyed, "FAIL" in photo) == (True, True)
+    assert "dB photo_site" in photo
+    assert "dB photo_site" not in keyed
+
+
+@pytest.mark.parametrize("verb", [["promote", "1"], ["show", "1"], ["list"], ["rollback"]])
+def test_a_model_is_never_judged_by_the_policy_of_others(client, tmp_path, capsys, verb):
+    photo_params(tmp_path)
+    add_version(tmp_path, "photo", gate=PHOTO_GATE)
+    status, text = run(capsys, *verb, "--model", "photo", "--params", "params.yaml")
+    assert status == 1
+    assert "no policy for the model 'photo'" in text
+    assert "pass --params FILE, the file it was registered with (photo/params.yaml for photo)" in text
+    assert text.count("\n") == 1
+    assert aliases(client, "photo") == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -249,7 +291,8 @@ def test_history_as_json_holds_the_figures(client, tmp_path, capsys):
         (["promote", "1", "--alias", "latest"], "'latest' cannot be an alias"),
         (["promote", "1", "--alias", "v1"], "'v1' cannot be an alias"),
         (["promote", "1", "--reason", "x" * 1001], "1000 at most"),
-        (["promote", "1", "--model", "nobody"], "no model 'nobody' is registered"),
+        (["promote", "1", "--model", "ddm"], "no model 'ddm' is registered"),
+        (["promote", "1", "--model", "nobody"], "no policy for the model 'nobody'"),
     ],
 )
 def test_bad_input_is_one_line_and_moves_nothing(client, tmp_path, capsys, arguments, words):

@@ -1,11 +1,11 @@
 """Moves on a real MLflow server, on sqlite and Postgres: several processes at once, and cut lines."""
 
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
+import yaml
 from cutting_proxy import CuttingProxy
 from databases import postgres, sqlite
 from mlflow.exceptions import MlflowException
@@ -29,8 +29,7 @@ def server(request, tmp_path_factory):
 
 @pytest.fixture
 def project(server, tmp_path, monkeypatch):
-    """The current folder, with params.yaml, and the server as its registry."""
-    shutil.copy(CHECKOUT / "params.yaml", tmp_path)
+    """The current folder, and the server as its registry."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -56,6 +55,9 @@ sys.exit(main(["registry", "promote", sys.argv[2], "--model", sys.argv[1], "--re
 def race(name, numbers, folder):
     """Promote every version of `numbers` at once, a process each; their exit statuses and words."""
     settings = {"MLFLOW_TRACKING_USERNAME": "rival"}
+    params = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+    params["register"]["models"] = {MODEL: name}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
     rivals = [
         subprocess.Popen(
             [sys.executable, "-c", RIVAL, name, str(number)],
@@ -128,11 +130,12 @@ def state(client, name):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("server", [sqlite], indirect=True, ids=["sqlite"], scope="module")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_cut_at_any_request_nothing_is_half_moved_and_running_again_completes_it(
-    project, server, monkeypatch, command
+    project, server, request, monkeypatch, command
 ):
+    if (request.node.callspec.params["server"], command) == (postgres, "rollback"):
+        pytest.skip("a rollback asks of the store what a promotion does, and takes as long again")
     name = f"{MODEL}-{command}"
     attempt, wanted, bring_back = COMMANDS[command]
     direct = prepare_champion(name, project)

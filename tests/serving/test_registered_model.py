@@ -1,5 +1,6 @@
 """The registered model encrypts and decrypts anywhere, and neither holds a pickle nor tells a key."""
 
+import dataclasses
 import io
 import json
 import re
@@ -18,6 +19,7 @@ from packaged_models import (
     PARAMS,
     SIZE,
     candidate,
+    colours,
     encoded,
     forms,
     likeness,
@@ -29,11 +31,16 @@ from packaged_models import (
 )
 from PIL import Image
 
+import ddm_core
 from ddm_core.errors import DdmError
-from ddm_core.key_files import write_key_file
+from ddm_core.exact_channels import share_on_photo_site
+from ddm_core.key_files import read_key_ring, rotate_key_file, write_key_file
 from ddm_core.keys import generate_key
-from ddm_core.serving.package import card_page, requirements, write_model_folder
+from ddm_core.obfuscators.store import describe
+from ddm_core.serving.package import card_page, model_card, requirements, write_model_folder
 from ddm_core.serving.registry import place
+
+pytestmark = pytest.mark.timeout(900)  # the models of this module are exported first
 
 HEADINGS = (
     "Intended use",
@@ -48,13 +55,14 @@ HEADINGS = (
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Model folders as the registry holds them: keyed in grey and in colour, and keyless."""
+    """Model folders as the registry holds them: keyed in grey and in colour, keyless, and for photos."""
     root = tmp_path_factory.mktemp("packaged")
     made = {}
     for name, method, channels in (
         ("grey", "keyed_ddm", 1),
         ("colour", "keyed_ddm", 3),
         ("keyless", "ddm", 1),
+        ("photo", "photo_ddm", 3),
     ):
         made[name] = root / name
         write_model_folder(candidate(root / "trained" / name, method, channels), made[name], Model())
@@ -98,12 +106,54 @@ def test_a_size_that_is_no_multiple_of_the_grid_comes_back(models, key_file):
     assert likeness(restored["image"][0], original) > 0.9
 
 
-def test_a_wrong_key_is_an_error_and_not_a_picture(models, key_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(SIZE, SIZE), (61, 83), (200, 97)], ids=str)
+def test_a_photo_of_any_size_comes_back_after_a_photo_site(models, key_file, size, mode):
+    original = (colours() if mode == "RGB" else picture()).resize(size)
+    hidden = models["photo"].predict(table(encoded(original)), ENCRYPT)
+    assert list(hidden["nonce"]) == [b""]
+    posted = share_on_photo_site(hidden["image"][0])
+    (restored,) = models["photo"].predict(table(posted), DECRYPT)["image"]
+    assert pixels(restored).shape == numpy.shape(original)
+    assert likeness(restored, original) > 0.8
+
+
+def test_what_the_photo_model_encrypts_ddm_decrypts_and_the_reverse(folders, models, key_file):
+    original = colours().resize((90, 70))
+    vault = ddm_core.load(folders["photo"] / "artifacts", key=key_file)
+    hidden = models["photo"].predict(table(encoded(original)), ENCRYPT)["image"][0]
+    ours = ddm_core.encrypt(encoded(original), vault)
+    restored = models["photo"].predict(table(ours), DECRYPT)["image"][0]
+    for content in (ddm_core.decrypt(hidden, vault), restored):
+        assert likeness(content, original) > 0.8
+
+
+@pytest.mark.parametrize("name", ["grey", "photo"])
+def test_what_was_hidden_before_a_rotation_of_the_key_still_comes_back(models, key_file, name):
+    original = picture()
+    older = models[name].predict(table(encoded(original)), ENCRYPT)
+    rotate_key_file(key_file)
+    newer = models[name].predict(table(encoded(original)), ENCRYPT)
+    mixed = pandas.concat([older, newer, older], ignore_index=True)
+    restored = models[name].predict(mixed, DECRYPT)
+    assert [likeness(content, original) > 0.8 for content in restored["image"]] == [True] * 3
+    write_key_file(key_file.with_name("first alone"), read_key_ring(key_file).keys[0].secret)
+    first_alone = models[name].unwrap_python_model()
+    first_alone._configured_key_file = str(key_file.with_name("first alone"))
+    try:
+        with pytest.raises(DdmError, match="row 1: wrong key"):  # so the newer one is under the new key
+            models[name].predict(mixed, DECRYPT)
+    finally:
+        first_alone._configured_key_file = ""
+
+
+@pytest.mark.parametrize("name", ["grey", "photo"])
+def test_a_wrong_key_is_an_error_and_not_a_picture(models, name, key_file, tmp_path, monkeypatch):
     write_key_file(tmp_path / "other.key", generate_key())
-    hidden = models["grey"].predict(table(encoded(picture())))
+    hidden = models[name].predict(table(encoded(picture())))
     monkeypatch.setenv("DDM_KEY_FILE", str(tmp_path / "other.key"))
     with pytest.raises(DdmError, match=r"row 0: wrong key"):
-        models["grey"].predict(hidden, DECRYPT)
+        models[name].predict(hidden, DECRYPT)
 
 
 def test_a_keyless_model_wants_neither_key_nor_nonce(models):
@@ -183,6 +233,24 @@ def test_a_picture_that_cannot_be_used_is_named_by_its_row(models, key_file, con
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (encoded(picture())[:60], "corrupt or truncated"),
+        (b"GIF89a but no more", "not an image"),
+        ("text", "got str"),
+    ],
+    ids=["empty", "truncated", "truncated header", "text"],
+)
+@pytest.mark.parametrize("settings", [ENCRYPT, DECRYPT])
+def test_a_photo_that_cannot_be_used_is_named_by_its_row(models, key_file, settings, content, words):
+    good = models["photo"].predict(table(encoded(picture())), ENCRYPT)["image"][0]
+    with pytest.raises(DdmError, match=f"row 1: .*{words}") as caught:
+        models["photo"].unwrap_python_model().predict(None, table(good, content), settings)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_any_encoding_and_colour_is_taken(models, key_file, kind, mode):
@@ -242,6 +310,39 @@ def test_the_card_says_what_the_model_is_for_and_what_was_measured(folders, name
             assert re.search(rf"(## |<h2>){heading}", card)
         assert re.search(r"retrained( \| |</td>\s*<td>)3\.0 %( \| |</td>\s*<td>)5\.0 %", card)
         assert ("master key" in card) == (folder.name != "keyless")
+
+
+@pytest.mark.parametrize("name", ["model_card.md", "model_card.html"])
+def test_the_card_names_the_photos_it_was_trained_on_and_those_it_was_judged_on(folders, name):
+    cards = {folder: (path / name).read_text() for folder, path in folders.items()}
+    for card in cards.values():
+        assert re.search(rf"judged on( \| `|</td>\s*<td><code>){'ab' * 32}", card)
+        assert ("AT&amp;T" if name.endswith("html") else "AT&T") in card
+        assert "ask for credit" in card
+    own = r"trained on( \| `|</td>\s*<td><code>)"
+    assert re.search(own + "cd" * 32, cards["photo"])
+    assert all(word in cards["photo"] for word in ("whose documentation names who took each", "CC0"))
+    assert "photos of another source than those that it was trained on" in cards["photo"]
+    assert re.search(own + "ab" * 32, cards["grey"])
+    assert "One data set, split" in cards["grey"]
+    assert "scikit" not in cards["grey"]
+
+
+def test_the_card_says_which_sizes_are_taken(folders):
+    cards = {name: (folder / "model_card.md").read_text() for name, folder in folders.items()}
+    assert "Photos have any size" in cards["photo"]
+    assert "exactly" not in cards["photo"]
+    assert f"Pictures are exactly {SIZE}x{SIZE} pixels" in cards["grey"]
+    assert f"must be scaled back to {SIZE}x{SIZE} pixels" in cards["odd"]
+    assert "photo [batch, 3, 8 rows, 8 columns]" in cards["photo"]
+    assert "hidden [batch, 3, 12 rows, 12 columns]" in cards["photo"]
+
+
+def test_a_card_of_photos_that_nobody_described_says_so(tmp_path):
+    bare = dataclasses.replace(candidate(tmp_path / "trained", "ddm"), dataset={})
+    description = dataclasses.replace(describe(bare.folder), trained_on=None)
+    card = model_card(bare, description)
+    assert card.count("not recorded: ask whoever published or supplied the photos") == 2
 
 
 def test_markup_in_a_name_is_shown_and_not_obeyed():

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -14,9 +15,10 @@ import mlflow
 import pytest
 from mlflow.models import Model
 from mlflow_server import free_port, running
-from packaged_models import candidate, encoded, forms, likeness, loaded, picture, pixels, table
+from packaged_models import candidate, colours, encoded, forms, likeness, loaded, picture, pixels, table
 
-from ddm_core.key_files import write_key_file
+from ddm_core.exact_channels import share_on_photo_site
+from ddm_core.key_files import read_key_file, read_key_ring, rotate_key_file, write_key_file
 from ddm_core.keys import generate_key
 from ddm_core.serving.package import requirements, write_model_folder
 
@@ -49,13 +51,19 @@ def environment(key_file):
 @pytest.fixture(scope="module")
 def server(model, keys, tmp_path_factory):
     """A scoring server with the key of the operator; its address and its log."""
-    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    with serving(model, keys[0], tmp_path_factory.mktemp("server")) as place:
+        yield place
+
+
+@contextmanager
+def serving(model, key_file, folder):
+    port = free_port()
     command = [
         *(sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(model)),
         *("--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)),
     ]
     address = f"http://127.0.0.1:{port}"
-    with running(command, folder, environment(keys[0]), f"{address}/ping"):
+    with running(command, folder, environment(key_file), f"{address}/ping"):
         yield address, folder / "log"
 
 
@@ -122,8 +130,29 @@ def test_neither_key_nor_photo_reaches_a_log(server, keys):
     log = server[1].read_bytes()
     assert b"/invocations" in log  # requests are logged, so this test can fail
     assert base64_picture()[:40].encode() not in log
-    for key in (file.read_bytes() for file in keys):
+    for key in (read_key_file(file) for file in keys):
         assert not [form for form in forms(key) if form in log]
+
+
+def test_a_server_of_the_photo_model_takes_any_size_and_what_came_back_from_a_photo_site(tmp_path):
+    write_model_folder(candidate(tmp_path / "trained", "photo_ddm", 3), tmp_path / "model", Model())
+    write_key_file(tmp_path / "own.key", generate_key())
+    original = colours().resize((90, 64))
+    sent = base64.b64encode(encoded(original)).decode()
+    with serving(tmp_path / "model", tmp_path / "own.key", tmp_path) as (address, log):
+        (hidden,) = invoke(address, [{"image": sent}], operation="encrypt")
+        rotate_key_file(tmp_path / "own.key")
+        posted = base64.b64encode(share_on_photo_site(content(hidden))).decode()
+        (restored,) = invoke(address, [{"image": posted}], operation="decrypt", image_format="webp")
+        with pytest.raises(HTTPError) as caught:
+            invoke(address, [{"image": sent}], operation="decrypt")
+    assert likeness(content(restored), original) > 0.8  # noise stays below 0.3
+    refusal = caught.value.read().decode()
+    assert "row 0: not one of ours" in refusal
+    assert "Traceback" not in refusal
+    for key in read_key_ring(tmp_path / "own.key").keys:
+        assert not [form for form in forms(key.secret) if form in log.read_bytes()]
+    assert sent[:40].encode() not in log.read_bytes()
 
 
 def mlflow_models(*arguments, key_file, folder):
@@ -144,7 +173,7 @@ def test_mlflow_models_predict_encrypts_a_file_of_pictures(model, keys, tmp_path
     (row,) = json.loads(answer)["predictions"]
     assert content(row)[:2] == b"\xff\xd8"  # JPEG
     assert pixels(content(row)).shape == (32, 32)
-    for form in forms(keys[0].read_bytes()):
+    for form in forms(read_key_file(keys[0])):
         assert form not in (told.stdout + told.stderr + answer).encode()
 
 
@@ -164,5 +193,5 @@ def test_the_input_of_build_docker_is_complete_and_pins_what_an_index_has(model,
     hidden = loaded(image_model, keys[0]).predict(table(encoded(picture())))
     assert pixels(hidden["image"][0]).shape == (32, 32)
     files = [path for path in (tmp_path / "image").rglob("*") if path.is_file()]
-    for form in forms(keys[0].read_bytes()):
+    for form in forms(read_key_file(keys[0])):
         assert not [path for path in files if form in path.read_bytes()]

@@ -1,6 +1,5 @@
 """The networks as ONNX and torch.export files do what the trained networks do, and carry no code to load."""
 
-import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -9,27 +8,28 @@ import numpy
 import onnxruntime
 import pytest
 import torch
-from packaged_models import PARAMS
+from packaged_models import small_params
 
 import ddm_core
 from ddm_core.channel import round_to_8_bits
 from ddm_core.keys import fresh_nonces, generate_key, haar_quaternions
 from ddm_core.obfuscators.ddm import Ddm
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.seeding import torch_generator
-from ddm_core.serving.variants import HIDE, RESTORE, directions, write_variants
+from ddm_core.serving.variants import HIDE, RESTORE, cell_sides, directions, write_variants
 
 TOLERANCE = 1e-4
-SHAPES = [(1, 16, 16), (3, 24, 64)]  # batch, height, width: none is the example that export follows
+SHAPES = [(1, 4, 4), (3, 6, 16), (2, 1, 2)]  # batch, rows, columns of cells: none is the example of export
+MODELS = [("keyed_ddm", 1), ("keyed_ddm", 3), ("ddm", 1), ("photo_ddm", 3)]
 
 
-@pytest.fixture(scope="module", params=[("keyed_ddm", 1), ("keyed_ddm", 3), ("ddm", 1)], ids=str)
+@pytest.fixture(scope="module", params=MODELS, ids=str)
 def exported(request, tmp_path_factory):
     """Networks with every weight away from its start, and the folder of their variants."""
     method, channels = request.param
-    params = dataclasses.replace(PARAMS.train[method], width=8)
-    networks = build_networks(Description(params, channels, 32)).eval().requires_grad_(False)
+    networks = build_networks(Description(small_params(method), channels, 32)).eval().requires_grad_(False)
     generator = torch_generator(0, "tests/variants")
     for weights in networks.parameters():
         weights.add_(torch.randn(weights.shape, generator=generator), alpha=0.02)
@@ -38,12 +38,14 @@ def exported(request, tmp_path_factory):
     return networks, channels, folder
 
 
-def inputs(networks, channels, batch, height, width):
-    generator = torch_generator(1, "tests/variants")
-    images = round_to_8_bits(torch.rand(batch, channels, height, width, generator=generator))
+def inputs(networks, channels, direction, shape):
+    batch, rows, columns = shape
+    generator, side = torch_generator(1, "tests/variants"), cell_sides(networks)[direction]
+    images = round_to_8_bits(torch.rand(batch, channels, side * rows, side * columns, generator=generator))
     if not hasattr(networks, "grid"):
         return (images,)
-    return images, haar_quaternions(generate_key(), fresh_nonces(batch), *networks.grid(images))
+    count = networks.params.quaternions
+    return images, haar_quaternions(generate_key(), fresh_nonces(batch), count, rows, columns)
 
 
 def run_onnx(file, *tensors):
@@ -62,7 +64,7 @@ def run_torch_export(file, *tensors):
 def test_a_variant_equals_the_network_at_any_batch_and_size(exported, direction, suffix, run):
     networks, channels, folder = exported
     for shape in SHAPES:
-        tensors = inputs(networks, channels, *shape)
+        tensors = inputs(networks, channels, direction, shape)
         expected = directions(networks)[direction](*tensors)
         assert expected.std() > 0.01  # something is drawn
         found = run(folder / f"{direction}.{suffix}", *tensors)
@@ -72,13 +74,13 @@ def test_a_variant_equals_the_network_at_any_batch_and_size(exported, direction,
 
 def test_hiding_differs_from_the_obfuscator_by_the_rounding_alone(exported):
     networks, channels, _ = exported
-    tensors = inputs(networks, channels, *SHAPES[1])
+    tensors = inputs(networks, channels, HIDE, SHAPES[1])
     assert torch.equal(round_to_8_bits(directions(networks)[HIDE](*tensors)), networks.hide(*tensors))
 
 
 def test_a_photo_hidden_by_onnx_is_restored_by_the_obfuscator_and_the_reverse(exported):
     networks, channels, folder = exported
-    photos, *_ = inputs(networks, channels, *SHAPES[1])
+    photos, *_ = inputs(networks, channels, HIDE, SHAPES[1])
     key, nonces = generate_key(), fresh_nonces(len(photos))
     ours, rotation = Ddm(networks), []
     if hasattr(networks, "grid"):
@@ -91,6 +93,13 @@ def test_a_photo_hidden_by_onnx_is_restored_by_the_obfuscator_and_the_reverse(ex
     assert (restored - ours.decrypt(hidden, nonces)).abs().max() < TOLERANCE
 
 
+def cell_side(networks, direction):
+    """Pixels a side of a cell: a photo model draws 8 pixels of a photo in 12 of the hidden picture."""
+    if isinstance(networks, PhotoDdmNetworks):
+        return {HIDE: 8, RESTORE: 12}[direction]
+    return 4
+
+
 def test_onnx_names_its_inputs_and_leaves_batch_and_size_free(exported):
     networks, channels, folder = exported
     keyed = hasattr(networks, "grid")
@@ -98,7 +107,8 @@ def test_onnx_names_its_inputs_and_leaves_batch_and_size_free(exported):
         session = onnxruntime.InferenceSession(folder / f"{direction}.onnx")
         shapes = {value.name: value.shape for value in session.get_inputs()}
         assert list(shapes) == ([image, "rotation"] if keyed else [image])
-        assert shapes[image] == ["batch", channels, "4*rows", "4*columns"]
+        side = cell_side(networks, direction)
+        assert shapes[image] == ["batch", channels, f"{side}*rows", f"{side}*columns"]
         if keyed:
             count = networks.params.quaternions
             assert shapes["rotation"] == ["batch", count, 4, "rows", "columns"]

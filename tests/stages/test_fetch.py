@@ -32,7 +32,9 @@ def test_orl_lays_400_photos_of_40_people_and_names_the_credit(tmp_path):
     laid = tree(tmp_path / "raw")
     assert len(laid) == 401
     assert laid["s01/01.pgm"].startswith(b"P5\n92 112\n255\n")
-    assert "AT&T Laboratories Cambridge" in json.loads(laid["source.json"])["credit"]
+    described = json.loads(laid["source.json"])
+    assert "AT&T Laboratories Cambridge" in described["credit"]
+    assert "ask for credit" in described["licence"]
     assert names(tmp_path) == ["raw"]
 
 

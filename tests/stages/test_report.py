@@ -88,7 +88,12 @@ def measured(tmp_path):
             "step,loss,jsd_lower_bound,psnr_db,images_per_second\n0,2.5,0.1,8.0,300\n50,0.4,,25.5,310\n",
         )
     write_json(
-        tmp_path / "prepared" / "manifest.json", {"dataset_digest": "ab" * 32, "counts": {"identities": 40}}
+        tmp_path / "prepared" / "manifest.json",
+        {
+            "dataset_digest": "ab" * 32,
+            "counts": {"identities": 40},
+            "metadata": {"source": "orl", "credit": "AT&T"},
+        },
     )
     return tmp_path
 
@@ -146,6 +151,7 @@ def test_metrics_follow_the_documented_schema(measured):
     assert metrics["obfuscators"]["none"]["not_applicable"] == {"wrong_key": "has no key"}
     provenance = metrics["provenance"]
     assert provenance["dataset_digest"] == "ab" * 32
+    assert provenance["dataset"] == {"source": "orl", "credit": "AT&T"}
     assert provenance["params"] == json.loads(json.dumps(to_dict(PARAMS)))
     assert provenance["versions"]["torch"].startswith("2.")
     cells = 4 * len(PARAMS.train) + len(KEYED) - (len(PARAMS.train) - len(KEYED))

@@ -93,6 +93,12 @@ def test_a_training_that_broke_off_ends_with_the_same_model_and_history(stage, p
     assert (project / "models/history/pictures.png").exists()
 
 
+def test_the_model_folder_names_the_photos_it_was_trained_on(stage, params, project, prepared):
+    stage(params)
+    trained_on = read_json(project / "models/ddm/obfuscator.json")["trained_on"]
+    assert trained_on["dataset_digest"] == read_json(prepared / "manifest.json")["dataset_digest"]
+
+
 def test_a_finished_training_leaves_no_checkpoint(stage, params, project):
     interrupt(stage, params, at=50)
     stage(params)
