@@ -21,6 +21,8 @@ from ddm_core.training import augment, rate_factor
 
 VALIDATION_STEPS = 90  # between two looks at the photos held back
 LEAST_GAIN = 0.01  # of the error there: less is none
+WARM_UP_STEPS = 20
+COOLING_STEPS = 180  # in which the rate falls once nothing is gained: noise of large steps goes
 
 
 def inversion(target: Target) -> Outcome:
@@ -40,20 +42,23 @@ def inversion(target: Target) -> Outcome:
 def train_inversion(target: Target) -> InversionNetwork:
     """Train x_e -> x on the training photos by the mean absolute error.
 
-    With `inversion_patience_steps` one photo of each person is held back; training ends once the error there
-    has gained nothing for so many steps, and the network is the one that did best there.
+    With `inversion_patience_steps` one photo of each person is held back. Once the error there has gained
+    nothing for so many steps, the rate falls to nothing and training ends; of the networks that were looked
+    at, the one that did best there is returned.
     """
     params = target.params
     draws = torch_generator(params.seed, f"inversion/{target.name}")
     network = place(InversionNetwork(target.train.images.shape[1]), target.device)
     optimiser = torch.optim.Adam(network.parameters(), params.inversion_learning_rate, fused=True)
     steps = params.inversion_steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(step, steps, 20))
     obfuscate = fresh_encryptions(target, "inversion")
     photos, watch = target.train.images, None
     if params.inversion_patience_steps > 0:
         kept, held_back = hold_one_back(target.train.labels, draws)
         photos, watch = photos[kept], _Watch(target, photos[held_back], obfuscate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, watch.rate_factor if watch else lambda step: rate_factor(step, steps, WARM_UP_STEPS)
+    )
     for step in tqdm(range(steps), desc=f"inversion {target.name}", unit="step", mininterval=1.0):
         chosen = torch.randint(0, len(photos), (params.inversion_batch_size,), generator=draws)
         wanted = augment(as_float(photos[chosen]).to(target.device), draws)
@@ -87,7 +92,7 @@ def hold_one_back(labels: Tensor, draws: torch.Generator) -> tuple[Tensor, Tenso
 
 
 class _Watch:
-    """The best weights so far, by the mean absolute error on photos that are held back from training."""
+    """The best weights so far, by the mean absolute error on photos held back, and when training ends."""
 
     def __init__(self, target: Target, photos: Tensor, obfuscate: Obfuscate) -> None:
         self._photos = as_float(photos)
@@ -96,12 +101,16 @@ class _Watch:
         )
         self._device, self._params = target.device, target.params
         self._best, self._gained_at = math.inf, 0
+        self._end = self._params.inversion_steps
         self.weights: dict[str, Tensor] = {}
+
+    def rate_factor(self, step: int) -> float:
+        """Return what the learning rate is multiplied by: it rises, stays, and falls before the end."""
+        return max(0.0, min(1.0, (step + 1) / WARM_UP_STEPS, (self._end - step) / COOLING_STEPS))
 
     def is_over(self, network: InversionNetwork, step: int) -> bool:
         """Look at the network after `step` steps, not after all; say whether training has ended."""
-        last = step == self._params.inversion_steps
-        if step % VALIDATION_STEPS and not last:
+        if step % VALIDATION_STEPS and step < self._end:
             return False
         network.eval()
         rebuilt = crop_like(invert(network, self._hidden, self._device), self._photos)
@@ -112,7 +121,9 @@ class _Watch:
         if error < self._best:
             self._best = error
             self.weights = {name: values.clone() for name, values in network.state_dict().items()}
-        return step - self._gained_at >= self._params.inversion_patience_steps
+        if step - self._gained_at >= self._params.inversion_patience_steps:
+            self._end = min(self._end, step + COOLING_STEPS)
+        return step >= self._end
 
 
 @torch.no_grad()
