@@ -68,6 +68,8 @@ class IdentitySimilarity:
     `reconstruction` is between each of `n` reconstructions and its photo. The others are what it is read
     against, under the same embedding and on clean test photos: the mean training photo against each
     (`mean_face`), photos of two people, and two photos of one person (None where there are no such pairs).
+    `others` is between the reconstructions and the photos of other people: where it is no lower than
+    `reconstruction`, the attacker drew faces, but nobody's.
     """
 
     reconstruction: float
@@ -75,6 +77,7 @@ class IdentitySimilarity:
     mean_face: float
     different_people: float | None
     same_person: float | None
+    others: float | None = None
 
 
 @dataclass(frozen=True)

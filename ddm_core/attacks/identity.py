@@ -46,6 +46,8 @@ def _similarity(embed: Embed, most: int | None, target: Target, outcome: Outcome
     rebuilt, photos = embed(outcome.reconstructions[:most]), embed(outcome.originals[:most])
     tested = embed(as_float(target.test.images[:most]))
     mean_face = embed(as_float(target.train.images).mean(0, keepdim=True))
+    # reconstructions are of all test photos, then of all again
+    labels = target.test.labels.repeat(-(-len(rebuilt) // len(target.test.labels)))[: len(rebuilt)]
     same, different = _pairs(target.test.labels[:most])
     cosines = tested @ tested.T
     return IdentitySimilarity(
@@ -54,6 +56,7 @@ def _similarity(embed: Embed, most: int | None, target: Target, outcome: Outcome
         mean_face=float((tested @ mean_face.T).mean()),
         different_people=_mean(cosines[different]),
         same_person=_mean(cosines[same]),
+        others=_mean((rebuilt @ tested.T)[labels[:, None] != target.test.labels[None, :most]]),
     )
 
 

@@ -34,10 +34,13 @@ def test_two_photos_of_one_person_are_more_alike_than_of_two_people_or_the_mean_
 
 def test_a_perfect_reconstruction_is_one_and_the_mean_face_is_worth_the_mean_face(target):
     photos = as_float(target.test.images)
-    assert judged(target, photos)["recogniser"].reconstruction == pytest.approx(1.0, abs=1e-5)
+    perfect = judged(target, photos)["recogniser"]
+    assert perfect.reconstruction == pytest.approx(1.0, abs=1e-5)
+    assert perfect.others == pytest.approx(perfect.different_people, abs=1e-5)
     mean = as_float(target.train.images).mean(0, keepdim=True).expand_as(photos).contiguous()
     nothing = judged(target, mean)["recogniser"]
     assert nothing.reconstruction == pytest.approx(nothing.mean_face, abs=1e-5)
+    assert nothing.others == pytest.approx(nothing.reconstruction, abs=1e-3), "it is as like anybody else"
 
 
 def test_references_are_of_pairs_of_clean_test_photos(target):
