@@ -10,6 +10,8 @@ from ddm_core.ranges import require, require_positive
 
 ARCHITECTURES = ("cnn", "resnet_arcface")
 """The networks that recognisers are made of (ddm_core.recognition_networks)."""
+IDENTITY_EMBEDDINGS = ("recogniser", "dlib_resnet")
+"""The face embeddings that may judge reconstructions (ddm_core.attacks.identity)."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,20 @@ class RecogniserParams:
 
 @dataclass(frozen=True)
 class AttackParams(RecogniserParams):
-    """Training of the adaptive attackers and the size of their test.
+    """Training of the adaptive attackers, the size of their test, and who judges what they rebuild.
 
+    Inversion takes at most `inversion_steps` steps of `inversion_batch_size` photos. With
+    `inversion_patience_steps` above 0 it holds one photo of each person back and ends once it has gained
+    nothing on them for so many steps.
+    `identity_embeddings` are the face embeddings that say how much of the person is in a reconstruction:
+    `recogniser`, and perhaps `dlib_resnet` (extra `pretrained`), which takes seconds a cell.
     `verification_protocol` says which pairs the verification attacker is tried on: `drawn` from the prepared
     photos, or LFW's own (`lfw`), which a prepared set may carry.
     """
 
+    inversion_batch_size: int = field(default=8, kw_only=True)
+    inversion_patience_steps: int = field(default=0, kw_only=True)
+    identity_embeddings: tuple[str, ...] = field(default=("recogniser",), kw_only=True)
     verification_protocol: Literal["drawn", "lfw"] = field(default="drawn", kw_only=True)
 
     epochs: int
@@ -68,3 +78,10 @@ class AttackParams(RecogniserParams):
         super().__post_init__()
         require_positive(self, "epochs", "batch_size", "learning_rate", "inversion_steps")
         require_positive(self, "inversion_learning_rate", "encryptions_per_photo", "threads")
+        require_positive(self, "inversion_batch_size")
+        patience = self.inversion_patience_steps
+        require(patience >= 0, f"inversion_patience_steps is {patience}; it must not be negative")
+        for name in self.identity_embeddings:
+            suggestion = did_you_mean(name, IDENTITY_EMBEDDINGS)
+            require(name in IDENTITY_EMBEDDINGS, f"identity_embeddings: unknown '{name}'{suggestion}")
+        require("recogniser" in self.identity_embeddings, "identity_embeddings lacks 'recogniser'; add it")

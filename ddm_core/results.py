@@ -64,6 +64,50 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class IdentitySimilarity:
+    """How much of the person one face embedding finds in reconstructions: mean cosines in [-1, 1].
+
+    `reconstruction` is between each of `n` reconstructions and its photo. The others are what it is read
+    against, under the same embedding and on clean test photos: the mean training photo against each
+    (`mean_face`), photos of two people, and two photos of one person (None where there are no such pairs).
+    `others` is between the reconstructions and the photos of other people: where it is no lower than
+    `reconstruction`, the attacker drew faces, but nobody's.
+    """
+
+    reconstruction: float
+    n: int
+    mean_face: float
+    different_people: float | None
+    same_person: float | None
+    others: float | None = None
+
+
+@dataclass(frozen=True)
+class ArchitectureTrial:
+    """One architecture that the attacker tried before it chose; accuracies are fractions.
+
+    `validation_top1` is its best on photos held back from training, over `epochs` epochs; `test_top1` is on
+    the test encryptions, of the network as that trial left it: trained without the photos held back. It
+    decides nothing. The attacker trains the `chosen` one again, on all its photos.
+    """
+
+    architecture: str
+    epochs: int
+    validation_top1: float
+    test_top1: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class CleanLevel:
+    """How well an embedding of others names clean photos (`top1`), and the least that lets it count."""
+
+    top1: float
+    least: float
+    strong_enough: bool
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """One cell: one attacker against one obfuscator.
 
@@ -72,8 +116,11 @@ class AttackResult:
     pair: "obfuscated" (both obfuscated) and "linkage" (obfuscated against clean).
     `psnr_db` and `ssim` speak of the attacker's reconstruction, where it makes one (inversion, wrong_key);
     so does `identity_similarity`, the mean cosine in [-1, 1] between the clean recogniser's embeddings of
-    reconstruction and photo. `architecture` is the recogniser that did best on the attacker's own validation
-    photos. `curve` is what the learning_curve attacker measured.
+    reconstruction and photo. `identity` gives that figure with its references, by embedding: "recogniser" is
+    that clean recogniser, "dlib_resnet" one that others trained on other people.
+    `architecture` is the recogniser that did best on the attacker's own validation photos, and `trials` are
+    all that it tried there. `curve` is what the learning_curve attacker measured; `clean_level` is what the
+    pretrained one's embedding is worth.
     A cell that makes no sense (no decryption to try) has `applicable` false and says why in `reason`.
     `weights_sha256` is the digest of the very weights that were attacked.
     `counts_for_gate` is false for controls that show what a forbidden misuse would cost (nonce_reuse).
@@ -97,6 +144,9 @@ class AttackResult:
     architecture: str | None = None
     verification: dict[str, VerificationFigures] | None = None
     curve: tuple[CurvePoint, ...] = ()
+    identity: dict[str, IdentitySimilarity] | None = None
+    trials: tuple[ArchitectureTrial, ...] = ()
+    clean_level: CleanLevel | None = None
 
 
 @dataclass(frozen=True)

@@ -11,28 +11,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddm_core.attacks.one_training import one_training
 from ddm_core.attacks.protocol import Outcome, Target
-from ddm_core.attacks.recognition import Obfuscate, fresh_encryptions, train_recogniser
+from ddm_core.attacks.recogniser_training import Lesson, Trial, choose, fit
+from ddm_core.attacks.recognition import Obfuscate, Recogniser, fresh_encryptions, outcome_of
 from ddm_core.evaluation import encrypt_photos
 
 ENCRYPTIONS = 8  # of one photo, in one average
-FEWER_EPOCHS = 2  # half as many, and one architecture: every average costs ENCRYPTIONS encryptions
+FEWER_EPOCHS = 2  # half as many: every average costs ENCRYPTIONS encryptions
+CHOOSING = 4  # a quarter of the epochs chooses the architecture
 
 
 def averaging(target: Target) -> Outcome:
     """Train a recogniser on averages and try it on averages of the test photos' encryptions."""
     hidden, labels = _averaged_test_photos(target)
-    recogniser = train_recogniser(
-        target.train.images,
-        target.train.labels,
-        len(target.train.identities),
-        one_training(target.params, FEWER_EPOCHS),
-        f"{target.name}/averaging",
-        target.device,
-        _fresh_averages(target),
+    params, train = target.params, target.train
+    lesson = Lesson(
+        images=train.images,
+        labels=train.labels,
+        identities=len(train.identities),
+        settings=params,
+        name=f"{target.name}/averaging",
+        device=target.device,
+        obfuscate=_fresh_averages(target),
     )
-    return Outcome(labels, recogniser.rank(hidden), architecture=recogniser.architecture)
+    architecture, trials = params.architectures[0], tuple[Trial, ...]()
+    if params.validation_fraction > 0:
+        choice = choose(lesson, max(1, params.epochs // CHOOSING))
+        architecture, trials = choice.architecture, choice.trials
+    network = fit(lesson, architecture, max(1, params.epochs // FEWER_EPOCHS))
+    return outcome_of(Recogniser(network, target.device, architecture, trials), hidden, labels)
 
 
 def mean_of_encryptions(hidden: Tensor) -> Tensor:
@@ -43,9 +50,9 @@ def mean_of_encryptions(hidden: Tensor) -> Tensor:
 def _averaged_test_photos(target: Target) -> tuple[Tensor, Tensor]:
     """Return averages of the test photos, no nonce in two of them, and the labels.
 
-    There are half as many of each photo as other attackers get encryptions.
+    There are as many of each photo as other attackers get encryptions.
     """
-    params, repeats = target.params, max(1, target.params.encryptions_per_photo // 2)
+    params, repeats = target.params, target.params.encryptions_per_photo
     averages = []
     for number in range(repeats):
         name = f"{target.name}/averaging/test/{number}"

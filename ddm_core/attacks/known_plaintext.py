@@ -186,7 +186,7 @@ def train_inverter(target: Target, known: Triples) -> NonceAwareInverter:
     )
     trained = [weights for weights in network.parameters() if weights.requires_grad]
     optimiser = torch.optim.AdamW(trained, params.inversion_learning_rate, fused=True)
-    steps = max(params.inversion_steps, TRAINING_PASSES * len(known.photos) // params.batch_size)
+    steps = max(1, TRAINING_PASSES * len(known.photos) // params.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_factor(step, steps, 20))
     for _ in tqdm(range(steps), desc=f"known plaintext {target.name}", unit="step", mininterval=1.0):
         chosen = torch.randint(0, len(known.photos), (params.batch_size,), generator=draws)

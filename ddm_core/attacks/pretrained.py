@@ -18,6 +18,7 @@ from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
 from ddm_core.attacks.recognition import RANKS
 from ddm_core.data.shards import PhotoSet
 from ddm_core.evaluation import as_float, in_chunks
+from ddm_core.results import CleanLevel
 
 STRONG_ENOUGH = 0.9  # top-1 on clean photos
 ARCHITECTURE = "dlib_resnet"
@@ -32,16 +33,18 @@ def pretrained(target: Target) -> Outcome:
     if not is_installed():
         raise DoesNotApplyError(NOT_INSTALLED)
     gallery = _embed_gallery(target.train)
-    level = clean_level(gallery, target.train.labels)
-    if level < STRONG_ENOUGH:
+    top1 = clean_level(gallery, target.train.labels)
+    level = CleanLevel(top1, STRONG_ENOUGH, top1 >= STRONG_ENOUGH)
+    if not level.strong_enough:
         raise DoesNotApplyError(
-            f"the pretrained embedding is too weak to count: it names {level:.1%} of the clean training "
-            f"photos right from the others, and {STRONG_ENOUGH:.0%} is the least"
+            f"the pretrained embedding is too weak to count: it names {top1:.1%} of the clean training "
+            f"photos right from the others, and {STRONG_ENOUGH:.0%} is the least",
+            level,
         )
     encrypted = encrypt_test_photos(target, "pretrained")
     vectors = embed_faces(encrypted.hidden)
     ranking = rank_by_nearest(vectors, gallery, target.train.labels, len(target.train.identities))
-    return Outcome(encrypted.labels, ranking, architecture=ARCHITECTURE)
+    return Outcome(encrypted.labels, ranking, architecture=ARCHITECTURE, clean_level=level)
 
 
 def clean_level(gallery: Tensor, labels: Tensor) -> float:

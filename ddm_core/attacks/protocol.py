@@ -16,7 +16,7 @@ from torch import Tensor
 from ddm_core.evaluation import Encrypted, encrypt_photos
 from ddm_core.obfuscators.protocol import Obfuscator
 from ddm_core.params import AttackParams
-from ddm_core.results import CurvePoint, VerificationFigures
+from ddm_core.results import ArchitectureTrial, CleanLevel, CurvePoint, VerificationFigures
 
 if TYPE_CHECKING:
     from ddm_core.attacks.recognition import Recogniser
@@ -52,7 +52,7 @@ class Outcome:
     Both are None for an attacker that only tells whether two pictures show one person (`verification`).
     `reconstructions` [n, c, h, w] against `originals`, where the attacker rebuilds photos; `hidden` are the
     obfuscated photos it worked from. `architecture` names the network that won on the attacker's validation
-    photos.
+    photos, and `trials` are all that it tried there. `clean_level` is what an embedding of others is worth.
     """
 
     labels: Tensor | None = None
@@ -63,6 +63,8 @@ class Outcome:
     verification: dict[str, VerificationFigures] | None = None
     curve: tuple[CurvePoint, ...] = ()
     architecture: str | None = None
+    trials: tuple[ArchitectureTrial, ...] = ()
+    clean_level: CleanLevel | None = None
 
     @property
     def predictions(self) -> Tensor:

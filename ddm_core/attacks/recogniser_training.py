@@ -95,10 +95,14 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Trial:
-    """How one architecture did on held-back photos after each epoch: accuracy and mean log-likelihood."""
+    """How one architecture did on held-back photos after each epoch: accuracy and mean log-likelihood.
+
+    `network` is as the last epoch left it.
+    """
 
     architecture: str
     scores: tuple[tuple[float, float], ...]
+    network: RecogniserNetwork
 
     @property
     def accuracy(self) -> float:
@@ -106,7 +110,16 @@ class Trial:
         return max(self.scores)[0]
 
 
-def choose(lesson: Lesson, epochs: int) -> tuple[str, int]:
+@dataclass(frozen=True)
+class Choice:
+    """The architecture and the epochs that were chosen, and every trial that they were chosen from."""
+
+    architecture: str
+    epochs: int
+    trials: tuple[Trial, ...]
+
+
+def choose(lesson: Lesson, epochs: int) -> Choice:
     """Return the architecture and the epochs for it, found on photos that are held back from training.
 
     Of two that differ by no more than a standard error the architecture named first wins, and the longer
@@ -123,9 +136,8 @@ def choose(lesson: Lesson, epochs: int) -> tuple[str, int]:
     best = max(trial.accuracy for trial in trials)
     winner = next(trial for trial in trials if trial.accuracy >= _as_good_as(best, len(held_back)))
     enough = _as_good_as(winner.accuracy, len(held_back))
-    return winner.architecture, max(
-        epoch for epoch, (accuracy, _) in enumerate(winner.scores, start=1) if accuracy >= enough
-    )
+    last = max(epoch for epoch, (accuracy, _) in enumerate(winner.scores, start=1) if accuracy >= enough)
+    return Choice(winner.architecture, last, tuple(trials))
 
 
 def _as_good_as(accuracy: float, count: int) -> float:
@@ -167,8 +179,8 @@ def try_architecture(lesson: Lesson, held_back: Lesson, architecture: str, epoch
         without_gain = len(scores) - 1 - scores.index(max(scores))
         return 0 < lesson.settings.patience_epochs <= without_gain
 
-    fit(lesson, architecture, epochs, after_epoch)
-    return Trial(architecture, tuple(scores))
+    network = fit(lesson, architecture, epochs, after_epoch)
+    return Trial(architecture, tuple(scores), network)
 
 
 @torch.no_grad()
@@ -187,6 +199,16 @@ def validate(network: RecogniserNetwork, lesson: Lesson) -> tuple[float, float]:
     return accuracy.item(), -F.cross_entropy(scores, labels).item()
 
 
+def batches_of(lesson: Lesson) -> int:
+    """Return the steps in an epoch: whole batches, or one of all photos where they are fewer."""
+    return len(lesson.images) // lesson.settings.batch_size or 1
+
+
+def vary(photos: Tensor, draws: torch.Generator, settings: RecognitionSettings) -> Tensor:
+    """Return the photos [n, c, h, w] as training sees them before they are obfuscated."""
+    return (augment_strongly if settings.stronger_augmentation else augment)(photos, draws)
+
+
 def fit(
     lesson: Lesson,
     architecture: str,
@@ -202,12 +224,11 @@ def fit(
     """
     settings, where, count = lesson.settings, lesson.device, len(lesson.images)
     draws = torch_generator(settings.seed, f"recognise/{lesson.name}")
-    vary = augment_strongly if settings.stronger_augmentation else augment
     loss_of = ARCHITECTURE[architecture].loss
     built = ARCHITECTURE[architecture].build(lesson.images.shape[1], lesson.identities, settings.width)
     network = place(built, where).train()
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=0.05, fused=True)
-    batches = count // settings.batch_size or 1
+    batches = batches_of(lesson)
     steps = epochs * batches
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: rate_factor(step, steps, steps // 10)
@@ -216,7 +237,7 @@ def fit(
         if step % batches == 0:
             order = torch.randperm(count, generator=draws)
         chosen = order[step % batches * settings.batch_size :][: settings.batch_size]
-        photos = vary(as_float(lesson.images[chosen]).to(where), draws)
+        photos = vary(as_float(lesson.images[chosen]).to(where), draws, settings)
         seen = lesson.obfuscate(photos) if lesson.obfuscate else photos
         with torch.autocast(where, torch.bfloat16):
             scores = network(seen.contiguous(memory_format=torch.channels_last))

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
-from ddm_core.attacks.recogniser_training import Lesson, RecognitionSettings, choose, fit
+from ddm_core.attacks.recogniser_training import Lesson, RecognitionSettings, Trial, choose, fit
 from ddm_core.attacks.recogniser_training import Obfuscate as Obfuscate  # noqa: PLC0414 - attackers pass one
 from ddm_core.evaluation import in_chunks
 from ddm_core.keys import nonce_stream
 from ddm_core.recognition_networks import RecogniserNetwork
+from ddm_core.results import ArchitectureTrial
 
 RANKS = 5  # top-5 is the widest figure that anyone reports
 NONCES = 2**32  # as many as a nonce stream holds
@@ -26,11 +27,12 @@ NONCES = 2**32  # as many as a nonce stream holds
 
 @dataclass(frozen=True)
 class Recogniser:
-    """A trained network that names the person in a picture."""
+    """A trained network that names the person in a picture, and the trials that it was chosen by."""
 
     network: RecogniserNetwork
     device: str
     architecture: str = "cnn"
+    trials: tuple[Trial, ...] = ()
 
     def recognise(self, images: Tensor) -> Tensor:
         """Return the most likely identity of each image [n, c, h, w] in [0, 1], int64 [n]."""
@@ -71,10 +73,32 @@ def train_recogniser(  # noqa: PLR0917 - one line a thing that it trains on
         DdmError: the loss is not finite, or no photos to validate on.
     """
     lesson = Lesson(images, labels, identities, settings, name, device, obfuscate)
-    architecture, epochs = settings.architectures[0], settings.epochs
     if settings.validation_fraction > 0:
-        architecture, epochs = choose(lesson, settings.epochs)
-    return Recogniser(fit(lesson, architecture, epochs), device, architecture)
+        choice = choose(lesson, settings.epochs)
+        network = fit(lesson, choice.architecture, choice.epochs)
+        return Recogniser(network, device, choice.architecture, choice.trials)
+    architecture = settings.architectures[0]
+    return Recogniser(fit(lesson, architecture, settings.epochs), device, architecture)
+
+
+def outcome_of(recogniser: Recogniser, hidden: Tensor, labels: Tensor) -> Outcome:
+    """Return whom the recogniser names in obfuscated test photos [n, c, h, w], and how its rivals did."""
+    trials = tuple(
+        ArchitectureTrial(
+            architecture=trial.architecture,
+            epochs=len(trial.scores),
+            validation_top1=trial.accuracy,
+            test_top1=_accuracy(Recogniser(trial.network, recogniser.device), hidden, labels),
+            chosen=trial.architecture == recogniser.architecture,
+        )
+        for trial in recogniser.trials
+    )
+    ranking = recogniser.rank(hidden)
+    return Outcome(labels, ranking, architecture=recogniser.architecture, trials=trials)
+
+
+def _accuracy(recogniser: Recogniser, images: Tensor, labels: Tensor) -> float:
+    return float((recogniser.recognise(images) == labels).double().mean())
 
 
 def fresh_encryptions(target: Target, purpose: str) -> Obfuscate:
@@ -105,5 +129,4 @@ def retrained(target: Target) -> Outcome:
         target.device,
         fresh_encryptions(target, "retrained"),
     )
-    ranking = recogniser.rank(encrypted.hidden)
-    return Outcome(encrypted.labels, ranking, architecture=recogniser.architecture)
+    return outcome_of(recogniser, encrypted.hidden, encrypted.labels)

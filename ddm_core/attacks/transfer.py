@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
-from ddm_core.attacks.recognition import NONCES, Obfuscate, train_recogniser
+from ddm_core.attacks.recognition import NONCES, Obfuscate, outcome_of, train_recogniser
 from ddm_core.keys import nonce_stream
 
 
@@ -27,8 +27,7 @@ def transfer(target: Target) -> Outcome:
         target.device,
         mixture(target),
     )
-    ranking = recogniser.rank(encrypted.hidden)
-    return Outcome(encrypted.labels, ranking, architecture=recogniser.architecture)
+    return outcome_of(recogniser, encrypted.hidden, encrypted.labels)
 
 
 def mixture(target: Target) -> Obfuscate:

@@ -26,15 +26,15 @@ _SECONDS: dict[str, float] = {
     "utility": 2,
     "clean": 0.2,
     "retrained": 24,
-    "inversion": 9,
-    "wrong_key": 1,
+    "inversion": 20,
+    "wrong_key": 5,
     "nonce_reuse": 12,
     "verification": 25,
     "pretrained": 80,
     "transfer": 25,
-    "averaging": 6,
-    "known_plaintext": 18,
-    "learning_curve": 42,
+    "averaging": 14,
+    "known_plaintext": 24,
+    "learning_curve": 48,
 }
 _KEYED_FACTOR = 1.3  # fresh encryptions for every epoch, and many of every test photo
 

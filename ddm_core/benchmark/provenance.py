@@ -24,7 +24,11 @@ from ddm_core.obfuscator_params import ObfuscatorParams
 MODEL_FILES = ("obfuscator.json", "weights.safetensors")
 RECOGNISER_FILES = ("recogniser.json", "weights.safetensors")
 DECIDING_PACKAGES = ("torch", "numpy", "pillow")
-PACKAGES_OF_ATTACKERS = {"pretrained": ("dlib-bin", "face-recognition-models")}
+FACE_EMBEDDING = ("dlib-bin", "face-recognition-models")
+PACKAGES_OF_ATTACKERS = dict.fromkeys(
+    ("pretrained", "inversion", "wrong_key", "known_plaintext"), FACE_EMBEDDING
+)
+"""The last three rebuild photos, which the embedding judges."""
 ABSENT = "absent"
 
 

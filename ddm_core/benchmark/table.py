@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from ddm_core.results import VerificationFigures
+from ddm_core.attack_params import IDENTITY_EMBEDDINGS
+from ddm_core.results import IdentitySimilarity, VerificationFigures
 
 if TYPE_CHECKING:
     import pandas
@@ -21,7 +22,7 @@ FIGURES = (
     *("psnr_db", "ssim", "identity_similarity", "architecture"),
 )
 PAIRS = ("obfuscated", "linkage")
-TEXTS = ("reason", "architecture", "attacker", "channel", "curve", "recogniser_sha256")
+TEXTS = ("reason", "architecture", "attacker", "channel", "curve", "trials", "recogniser_sha256")
 TRUTHS = ("applicable", "counts_for_gate", "verdict_counts", "dirty")
 
 
@@ -29,7 +30,8 @@ def build_table(records: Sequence[Record], sanity: Sequence[Record]) -> pandas.D
     """Return the table of the cells' records.
 
     `verdict_counts` says whether the sanity gate's checks of that seed all passed; it is empty where none was
-    made. `setting_*` are the obfuscator's settings, `param_*` those of the stage. `curve` is JSON.
+    made. `setting_*` are the obfuscator's settings, `param_*` those of the stage. `curve` and `trials` are
+    JSON.
     """
     import pandas
 
@@ -98,7 +100,14 @@ def _attack(result: Record) -> dict[str, Any]:
         figures = (result["verification"] or {}).get(pairs, {})
         for name in VerificationFigures.__dataclass_fields__:
             row |= _spread(f"verification_{pairs}_{name}", figures.get(name))
-    return row | {"curve": json.dumps(result["curve"]) if result["curve"] else None}
+    for embedding in IDENTITY_EMBEDDINGS:
+        similarity = (result.get("identity") or {}).get(embedding, {})
+        for name in IdentitySimilarity.__dataclass_fields__:
+            row[f"identity_{embedding}_{name}"] = similarity.get(name)
+    row["clean_level_top1"] = (result.get("clean_level") or {}).get("top1")
+    return row | {
+        name: json.dumps(result[name]) if result.get(name) else None for name in ("curve", "trials")
+    }
 
 
 def _channel(measured: Record) -> dict[str, Any]:

@@ -45,6 +45,13 @@ ATTACKER_NOTES = {
     "then the retrained attacker.",
 }
 
+EMBEDDING_LABELS = {"recogniser": "clean recogniser", "dlib_resnet": "dlib's ResNet"}
+
+EMBEDDING_NOTES = {
+    "recogniser": "trained on clean photos of these very people; the attacker's judge",
+    "dlib_resnet": "trained by others on millions of photos of other people; independent of this benchmark",
+}
+
 CHANNEL_LABELS = {
     "png": "PNG",
     "jpeg95": "JPEG 95",
@@ -108,6 +115,11 @@ def is_discrepancy_control(settings: dict[str, Any]) -> bool:
 def attacker_label(attacker: str) -> str:
     """Return an attacker's name in words."""
     return ATTACKER_LABELS.get(attacker, attacker)
+
+
+def embedding_label(embedding: str) -> str:
+    """Return a face embedding's name in words."""
+    return EMBEDDING_LABELS.get(embedding, embedding)
 
 
 def channel_label(channel: str) -> str:

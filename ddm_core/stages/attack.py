@@ -24,10 +24,7 @@ from ddm_core.results import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ddm_core.attacks.protocol import Outcome, Target
-    from ddm_core.attacks.recognition import Recogniser
 
 NEEDS_KEY = {
     "nonce_reuse": "no nonce to reuse",
@@ -72,7 +69,9 @@ def run(
             try:
                 measured = _attack(params, attacker, target, model, folder, started)
             except DoesNotApplyError as found:  # only the photos told
-                measured = AttackResult(model.name, attacker, applicable=False, reason=str(found))
+                measured = AttackResult(
+                    model.name, attacker, applicable=False, reason=str(found), clean_level=found.clean_level
+                )
         write_result(folder / RESULT, measured)
     return measured
 
@@ -138,6 +137,8 @@ def _attack(  # noqa: PLR0917 - the stage's own inputs, passed on
         architecture=outcome.architecture,
         verification=outcome.verification,
         curve=outcome.curve,
+        trials=outcome.trials,
+        clean_level=outcome.clean_level,
         **_recognition_figures(outcome, target, folder),
         **_reconstruction_figures(outcome, target, folder),
         seconds=round(time.perf_counter() - started, 1),
@@ -165,20 +166,17 @@ def _recognition_figures(outcome: Outcome, target: Target, folder: Path) -> dict
 def _reconstruction_figures(outcome: Outcome, target: Target, folder: Path) -> dict[str, Any]:
     if outcome.reconstructions is None or outcome.originals is None:
         return {}
+    from ddm_core.attacks.identity import identity_similarities
     from ddm_core.metrics import psnr_db, ssim
 
     write_bytes(folder / PICTURES, _pictures(outcome, len(target.test.images)))
+    identity = identity_similarities(target, outcome)
     return {
         "psnr_db": float(psnr_db(outcome.reconstructions, outcome.originals).mean()),
         "ssim": float(ssim(outcome.reconstructions, outcome.originals).mean()),
-        "identity_similarity": _identity_similarity(
-            target.recogniser, outcome.reconstructions, outcome.originals
-        ),
+        "identity_similarity": identity["recogniser"].reconstruction,
+        "identity": identity,
     }
-
-
-def _identity_similarity(judge: Recogniser, rebuilt: Tensor, originals: Tensor) -> float:
-    return float((judge.embed(rebuilt) * judge.embed(originals)).sum(1).mean())
 
 
 def _pictures(outcome: Outcome, photos: int) -> bytes:

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 import torch
+from weak_ciphers import OneTimePad
 
-from ddm_core.attacks.learning_curve import learning_curve
+from ddm_core.attacks.learning_curve import learning_curve, still_gains
 from ddm_core.attacks.protocol import Target
 from ddm_core.attacks.recognition import Recogniser
 from ddm_core.data.shards import PhotoSet
@@ -48,9 +49,31 @@ def outcome(target):
 
 def test_points_go_from_few_photos_to_all_and_from_few_epochs_to_all(outcome):
     points = [(point.photos_per_person, point.epochs, point.images_seen) for point in outcome.curve]
-    # few photos are gone through twice as often
-    assert points[:3] == [(1, 16, 4 * 16), (2, 16, 8 * 16), (4, 16, 16 * 16)]
-    assert points[3:] == [(8, 2, 32 * 2), (8, 4, 32 * 4), (8, 8, 32 * 8)]
+    # with fewer photos as many steps as all photos take in half of the eight epochs: 16 of up to 8 photos
+    assert points[:3] == [(1, 16, 4 * 16), (2, 16, 8 * 16), (4, 8, 16 * 8)]
+    assert points[3:6] == [(8, 2, 32 * 2), (8, 4, 32 * 4), (8, 8, 32 * 8)]
+    assert points[6:] == [(8, 16, 32 * 16), (8, 32, 32 * 32)][: len(points) - 6]
+
+
+def test_longer_training_is_tried_only_while_the_last_doubling_gained():
+    assert still_gains([0.2, 0.5])
+    assert not still_gains([0.5, 0.5])
+    assert not still_gains([0.025, 0.031]), "chance explains that"
+    assert not still_gains([0.99, 1.0]), "nothing is left to master"
+
+
+def test_a_curve_that_climbs_is_followed_until_all_is_learnt(target):
+    outcome = learning_curve(target(learning_rate=1e-4))
+    epochs = [point.epochs for point in outcome.curve if point.photos_per_person == 8]
+    assert epochs == [2, 4, 8, 16]
+    assert outcome.curve[-1].top1 > outcome.curve[4].top1
+
+
+def test_where_nothing_can_be_learnt_training_goes_on_no_longer(target):
+    case = target(epochs=4)
+    pad = OneTimePad()
+    outcome = learning_curve(dataclasses.replace(case, victim=pad, attacker=pad))
+    assert [point.epochs for point in outcome.curve if point.photos_per_person == 8] == [1, 2, 4]
 
 
 def test_the_last_point_is_the_attackers_result(outcome):

@@ -58,8 +58,13 @@ def test_without_the_extra_the_attack_does_not_apply_and_says_what_to_install(ta
 
 @needs_extra
 def test_photos_that_are_no_faces_make_the_embedding_too_weak_to_count(target):
-    with pytest.raises(DoesNotApplyError, match=r"too weak to count: it names \d+\.\d% of the clean"):
+    with pytest.raises(
+        DoesNotApplyError, match=r"too weak to count: it names \d+\.\d% of the clean"
+    ) as raised:
         pretrained.pretrained(target(Identity()))
+    level = raised.value.clean_level
+    assert (level.least, level.strong_enough) == (0.9, False)
+    assert level.top1 < 0.9
 
 
 @needs_extra
@@ -79,6 +84,8 @@ def test_real_faces_are_named_when_clean_and_not_under_a_coarse_mosaic(orl, atta
     named = attack(Identity())
     assert (named.predictions == named.labels).double().mean() > 0.95
     assert named.ranking.shape == (len(named.labels), 5)
+    assert named.clean_level.strong_enough
+    assert named.clean_level.top1 >= named.clean_level.least
     hidden = attack(Mosaic(16))
     assert (hidden.predictions == hidden.labels).double().mean() < 0.5
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ddm_core.attack_params import ARCHITECTURES, AttackParams
 from ddm_core.attacks import recogniser_training
 from ddm_core.attacks.recogniser_training import Lesson, Trial, choose, fit, split_for_validation, validate
-from ddm_core.attacks.recognition import train_recogniser
+from ddm_core.attacks.recognition import outcome_of, train_recogniser
 from ddm_core.augmentation import augment_strongly
 from ddm_core.errors import DdmError
 from ddm_core.evaluation import as_float
@@ -177,14 +177,17 @@ def test_the_first_architecture_wins_unless_another_is_clearly_better(
     lesson, monkeypatch, accuracies, winner, epochs
 ):
     whole = lesson(architectures=("cnn", "resnet_arcface"), validation_fraction=0.5)
+    network = ARCHITECTURE["cnn"].build(1, PEOPLE, 24)
     trials = {
-        name: Trial(name, tuple((accuracy, 0.0) for accuracy in row))
+        name: Trial(name, tuple((accuracy, 0.0) for accuracy in row), network)
         for name, row in zip(whole.settings.architectures, accuracies, strict=True)
     }
     monkeypatch.setattr(
         recogniser_training, "try_architecture", lambda lesson, held_back, name, epochs: trials[name]
     )
-    assert choose(whole, 3) == (winner, epochs)
+    choice = choose(whole, 3)
+    assert (choice.architecture, choice.epochs) == (winner, epochs)
+    assert [trial.architecture for trial in choice.trials] == ["cnn", "resnet_arcface"]
 
 
 def test_training_stops_when_validation_gains_nothing_for_a_while(lesson):
@@ -221,7 +224,14 @@ def test_a_fixed_permutation_of_the_pixels_hides_nothing_from_the_best_of_two(se
     trained = train_recogniser(images, labels, PEOPLE, strong, "tests", "cpu", scramble)
     unseen, people = photos("test")
     assert trained.architecture in strong.architectures
-    assert (trained.recognise(scramble(as_float(unseen))) == people).double().mean() > 0.9
+    hidden = scramble(as_float(unseen))
+    assert (trained.recognise(hidden) == people).double().mean() > 0.9
+    trials = {trial.architecture: trial for trial in outcome_of(trained, hidden, people).trials}
+    assert tuple(trials) == strong.architectures, "the loser is reported too"
+    assert [trial.chosen for trial in trials.values()].count(True) == 1
+    assert trials[trained.architecture].chosen
+    assert trials[trained.architecture].validation_top1 > 0.9
+    assert trials[trained.architecture].test_top1 > 0.7
 
 
 # What comes out

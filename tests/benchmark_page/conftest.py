@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,11 @@ from ddm_core.benchmark.page import write_page
 def results_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The index.html of made-up results; read only."""
     return write_page(write_results(tmp_path_factory.mktemp("benchmark_results")))
+
+
+@pytest.fixture(scope="session")
+def published_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index.html of the results that the documentation shows, docs/results.json; read only."""
+    folder = tmp_path_factory.mktemp("published_results")
+    shutil.copy(Path(__file__).parents[2] / "docs" / "results.json", folder / "results.json")
+    return write_page(folder)

@@ -7,6 +7,8 @@ import pytest
 from headless_browser import CHROMIUM, browser
 from PIL import Image
 
+from ddm_core.benchmark.results_file import read_results
+
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
 
 PHONE = {"width": 360, "height": 740}
@@ -149,6 +151,64 @@ def test_on_paper_everything_is_within_the_sheet(window, results_page):
         )
         assert rightmost <= sheet, page
         assert window.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+# The results that the documentation shows: many obfuscators, several seeds
+
+LETTERS = """[...document.querySelectorAll('body *')].filter(element => element.getClientRects().length
+  && [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())
+  && !element.closest('script, .hide')).map(element => { const svg = element.ownerSVGElement;
+  const scale = svg ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
+  const size = scale * parseFloat(getComputedStyle(element).fontSize);
+  return [size, element.textContent.trim().slice(0, 40)] })"""
+MOST_SHEETS = 14
+POINT = 96 / 72  # CSS pixels
+
+
+def smallest_letters(window):
+    return min(window.evaluate(LETTERS))
+
+
+def test_the_published_results_are_all_on_the_page(published_page, window):
+    content = read_results(published_page.parents[1])
+    window.open(published_page)
+    assert window.evaluate(f"{ROWS}.length") == len(content.obfuscators)
+    assert len(list((published_page.parent / "cells").iterdir())) == len(content.cells)
+    assert window.evaluate("document.querySelector('#identity') !== null")
+    assert window.evaluate("document.querySelectorAll('.panel svg').length") == 2 * len(
+        {cell.obfuscator for cell in content.cells if cell.result.curve}
+    )
+
+
+def test_the_published_results_print_on_few_sheets_in_letters_of_seven_points(published_page, window):
+    window.open(published_page, width=1016)
+    assert len(re.findall(rb"/Type\s*/Page\b", window.print())) <= MOST_SHEETS
+    window.call("Emulation.setEmulatedMedia", media="print")
+    size, text = smallest_letters(window)
+    assert size >= 7 * POINT - 0.01, text
+    rightmost = (
+        "Math.max(...[...document.querySelectorAll('td, svg')].map(e => e.getBoundingClientRect().right))"
+    )
+    assert window.evaluate(rightmost) <= 1016
+
+
+def test_the_published_results_fit_a_phone(published_page, window):
+    window.open(published_page, **PHONE)
+    assert window.evaluate(f"{ROOT}.scrollWidth <= {ROOT}.clientWidth")
+    size, text = smallest_letters(window)
+    assert size >= 10, text
+    wide = (
+        "[...document.querySelectorAll('svg, table')]"
+        ".filter(element => element.getBoundingClientRect().right > innerWidth)"
+    )
+    assert window.evaluate(f"{wide}.length") > 0
+    assert window.evaluate(
+        f"{wide}.every(element => {{ const box = element.closest('.scroll'); return box"
+        " && getComputedStyle(box).overflowX === 'auto'"
+        " && getComputedStyle(box.previousElementSibling).display === 'block'"
+        " && box.previousElementSibling.className === 'hint' })"
+    )
+    assert window.evaluate(f"{wide}.filter(element => element.closest('#curves')).length") == 0
 
 
 def test_the_page_prints(window, results_page):

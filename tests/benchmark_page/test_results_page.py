@@ -16,6 +16,7 @@ from ddm_core.benchmark.results_file import read_results
 from ddm_core.benchmark.summary import summarise, verdict
 from ddm_core.errors import DdmError
 from ddm_core.files import write_bytes, write_json
+from ddm_core.reporting.wording import ABSENT
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "wbr"}
 
@@ -173,6 +174,38 @@ def test_the_cell_page_shows_all_its_figures(cell_pages):
     assert "16.4 dB" in inversion
     assert "there is nothing to decrypt" in inapplicable
     assert "c0ffee" in inapplicable
+
+
+def test_identity_in_rebuilt_photos_stands_beneath_what_it_is_read_against(index):
+    rows = [element["text"].strip() for element in index.all("tr")]
+    assert f"Another photo of the same person0.771{ABSENT}" in rows
+    assert "The mean face0.1310.823" in rows
+    assert "Photos of two people0.0500.790" in rows
+    assert any(re.fullmatch(r"invented_keyed0\.1[34]\d0\.80\d", row) for row in rows)
+    headings = [element["text"] for element in index.all("th")]
+    assert {"Inversionclean recogniser", "Inversiondlib's ResNet"} <= set(headings)
+
+
+def test_results_from_before_the_references_show_the_recognisers_similarity_alone(tmp_path):
+    content = results_content(seeds=(0,))
+    for cell in content["cells"]:
+        del cell["result"]["identity"]
+    index = Document(write_page(write_results(tmp_path, content)))
+    headings = [element["text"] for element in index.all("th")]
+    assert "Inversionclean recogniser" in headings
+    assert "Inversiondlib's ResNet" not in headings
+    assert "The mean face" not in headings
+
+
+def test_a_cell_page_tells_of_both_architectures_and_of_what_its_embedding_is_worth(results_page):
+    cells = results_page.parent / "cells"
+    retrained = Document(cells / "seed0-invented_keyed-retrained.html").all("body")[0]["text"]
+    assert "cnn3164.262.3no" in retrained.replace("\n", "")
+    assert "resnet_arcface4088.786.1yes" in retrained.replace("\n", "")
+    pretrained = Document(cells / "seed0-invented_keyed-pretrained.html").all("body")[0]["text"]
+    assert "61.2 %: too weak to count, 90.0 % is the least" in pretrained
+    inversion = Document(cells / "seed0-invented_keyed-inversion.html").all("body")[0]["text"]
+    assert re.search(r"clean recogniser0\.1[34]\d0\.7710\.1310\.050320", inversion.replace("\n", ""))
 
 
 def test_a_failed_gate_takes_the_verdict_away(tmp_path):

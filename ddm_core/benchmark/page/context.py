@@ -9,8 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ddm_core.benchmark.identity import identity_table
 from ddm_core.benchmark.page.curves import pool_curves
-from ddm_core.benchmark.page.plots import COMPUTE, DATA, curves_plot, trade_off_plot
+from ddm_core.benchmark.page.plots import COMPUTE, DATA, curve_panels, curve_plot, trade_off_plot
 from ddm_core.benchmark.results_file import CellResult, Results
 from ddm_core.benchmark.summary import (
     Row,
@@ -22,7 +23,7 @@ from ddm_core.benchmark.summary import (
 )
 from ddm_core.reporting import wording
 from ddm_core.reporting.page import Picture, read_picture
-from ddm_core.results import PICTURES
+from ddm_core.results import PICTURES, CleanLevel
 
 GRADES = {
     "hidden": "at chance",
@@ -60,8 +61,11 @@ def index_context(results: Results, rows: Sequence[Row], folder: Path) -> dict[s
         "links": {(cell.obfuscator, cell.attacker): cell_page_name(cell) for cell in reversed(results.cells)},
         "grids": {row.name: _first_grid(folder, results, row.name) for row in rows},
         "trade_offs": {channel: Markup(plot) for channel, plot in plots.items() if plot},
-        "data_curves": Markup(curves_plot(curves, DATA, chance, "data")) if curves else None,
-        "compute_curves": Markup(curves_plot(curves, COMPUTE, chance, "compute")) if curves else None,
+        "curves": [(axis.title, _marked_up(curve_panels(curves, axis, chance))) for axis in (DATA, COMPUTE)]
+        if curves
+        else [],
+        "identity": identity_table(results),
+        "embedding_notes": wording.EMBEDDING_NOTES,
     }
 
 
@@ -83,6 +87,7 @@ def cell_context(cell: CellResult, results: Results, rows: Sequence[Row], folder
         "attacker_note": wording.ATTACKER_NOTES.get(cell.attacker),
         "chance": chance,
         "figures": _figures(cell, chance),
+        "embedding_notes": wording.EMBEDDING_NOTES,
         "siblings": [
             (other, cell_page_name(other))
             for other in results.cells
@@ -95,10 +100,7 @@ def cell_context(cell: CellResult, results: Results, rows: Sequence[Row], folder
             cell.obfuscator,
             cell.attacker,
         ),
-        "curve_plots": [
-            Markup(curves_plot({cell.obfuscator: points}, axis, chance, name))
-            for axis, name in ((DATA, "data"), (COMPUTE, "compute"))
-        ]
+        "curve_plots": [Markup(curve_plot(points, axis, chance, cell.obfuscator)) for axis in (DATA, COMPUTE)]
         if points
         else [],
     }
@@ -121,11 +123,24 @@ def _figures(cell: CellResult, chance: float) -> list[tuple[str, str]]:
         ("Reconstruction, PSNR", _with(result.psnr_db, "{:.1f} dB")),
         ("Reconstruction, SSIM", _with(result.ssim, "{:.3f}")),
         ("Reconstruction, identity similarity (cosine)", _with(result.identity_similarity, "{:.3f}")),
+        *_clean_level(result.clean_level),
         ("Network that did best on validation photos", result.architecture),
         ("Weights attacked (SHA-256)", result.weights_sha256),
         ("Time", f"{result.seconds:.1f} s"),
     ]
     return [(name, text) for name, text in written if text is not None]
+
+
+def _clean_level(level: CleanLevel | None) -> list[tuple[str, str | None]]:
+    if level is None:
+        return []
+    verdict = "strong enough to count" if level.strong_enough else "too weak to count"
+    least = f"{wording.percent(level.least)} % is the least"
+    return [("Embedding's level on clean photos", f"{wording.percent(level.top1)} %: {verdict}, {least}")]
+
+
+def _marked_up(svgs: dict[str, str]) -> dict[str, Markup]:
+    return {name: Markup(svg) for name, svg in svgs.items()}
 
 
 def _per_cent(fraction: float | None) -> str | None:

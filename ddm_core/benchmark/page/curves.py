@@ -26,13 +26,20 @@ def pool_curves(cells: Iterable[CellResult]) -> list[CurvePoint]:
 
 
 def along_data(points: Sequence[CurvePoint]) -> list[CurvePoint]:
-    """Return the points of the longest training, by photos a person."""
-    longest: dict[int, CurvePoint] = {}
+    """Return one point for every number of photos a person, all after about the same images seen.
+
+    That is what the points with fewer photos have seen at most; where all have the most photos, the longest.
+    """
+    most = max((point.photos_per_person for point in points), default=0)
+    seen = [point.images_seen for point in points if point.photos_per_person < most]
+    wanted = max(seen or [point.images_seen for point in points], default=0)
+    by_photos: dict[int, list[CurvePoint]] = {}
     for point in points:
-        rival = longest.get(point.photos_per_person)
-        if rival is None or point.epochs > rival.epochs:
-            longest[point.photos_per_person] = point
-    return [longest[photos] for photos in sorted(longest)]
+        by_photos.setdefault(point.photos_per_person, []).append(point)
+    return [
+        min(by_photos[photos], key=lambda point: abs(point.images_seen - wanted))
+        for photos in sorted(by_photos)
+    ]
 
 
 def along_compute(points: Sequence[CurvePoint]) -> list[CurvePoint]:

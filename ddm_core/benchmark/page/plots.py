@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddm_core.benchmark.page.curves import along_compute, along_data
 from ddm_core.benchmark.page.labels import place_labels
@@ -26,10 +26,20 @@ PROPERTIES = {  # drawn colour -> custom property of the style sheet
     PAPER: "--paper",
 }
 LOOKS = {"hidden": ("o", SAFE), "leaking": ("^", LEAKING), "exposed": ("s", EXPOSED)}
-COLUMNS = 4  # small panels a row
-Axis = tuple[str, Callable[[CurvePoint], int], Callable[[Sequence[CurvePoint]], list[CurvePoint]]]
-DATA: Axis = ("labelled photos a person", lambda point: point.photos_per_person, along_data)
-COMPUTE: Axis = ("images seen in training", lambda point: point.images_seen, along_compute)
+PANEL, LARGE = (1.9, 1.3), (4.0, 2.7)  # inches
+
+
+class Axis(NamedTuple):
+    """What a learning curve runs along: its words, a point's place on it, and which points it takes."""
+
+    name: str
+    title: str
+    measure: Callable[[CurvePoint], int]
+    choose: Callable[[Sequence[CurvePoint]], list[CurvePoint]]
+
+
+DATA = Axis("data", "labelled photos a person", lambda point: point.photos_per_person, along_data)
+COMPUTE = Axis("compute", "images seen in training", lambda point: point.images_seen, along_compute)
 
 
 def trade_off_plot(rows: Sequence[Row], channel: str, chance: float) -> str | None:
@@ -64,24 +74,60 @@ def _trade_off_point(axes: Axes, row: Row, channel: str) -> tuple[float, float]:
     return x, y
 
 
-def curves_plot(curves: Mapping[str, Sequence[CurvePoint]], axis: Axis, chance: float, name: str) -> str:
-    """Return SVG: a small panel an obfuscator, accuracy along one axis, its interval shaded."""
-    title, measure, choose = axis
-    columns = min(COLUMNS, len(curves))
-    lines = -(-len(curves) // columns)
+def curve_panels(curves: Mapping[str, Sequence[CurvePoint]], axis: Axis, chance: float) -> dict[str, str]:
+    """Return by obfuscator a small SVG: accuracy along one axis, its interval shaded; all on one scale."""
+    drawn = {name: axis.choose(points) for name, points in curves.items()}
+    shared = [point for points in drawn.values() for point in points]
+    return {
+        name: _curve_svg(points, shared, axis, chance, name, size=PANEL) for name, points in drawn.items()
+    }
+
+
+def curve_plot(points: Sequence[CurvePoint], axis: Axis, chance: float, obfuscator: str) -> str:
+    """Return SVG: one obfuscator's accuracy along one axis, with words at both axes."""
+    chosen = axis.choose(points)
+    return _curve_svg(chosen, chosen, axis, chance, obfuscator, size=LARGE)
+
+
+def _curve_svg(
+    points: Sequence[CurvePoint],
+    shared: Sequence[CurvePoint],
+    axis: Axis,
+    chance: float,
+    obfuscator: str,
+    *,
+    size: tuple[float, float],
+) -> str:
+    ticks = _ticks([axis.measure(point) for point in shared])
     with styled():
-        figure = new_figure(2.4 * max(columns, 2), 0.6 + 1.75 * lines)
-        panels = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
-        for panel, (obfuscator, points) in zip(panels, curves.items(), strict=False):
-            _curve(panel, choose(points), measure)
-            panel.set(title=obfuscator if len(curves) > 1 else "", ylim=(-4, 104), yticks=(0, 50, 100))
-            panel.grid(visible=True, axis="y")
-            draw_chance(panel.axhline, 100 * chance)
-        for panel in panels[len(curves) :]:
-            panel.remove()
-        figure.supxlabel(title, fontsize=10, color=MUTED)
-        figure.supylabel("right person named, %", fontsize=10, color=MUTED)
-        return _themed(to_svg(figure, name, f"Accuracy of the retrained attacker by {title}."))
+        figure = new_figure(*size)
+        panel = figure.subplots()
+        _curve(panel, points, axis.measure)
+        panel.set_xscale("log", base=2)
+        panel.set(ylim=(-4, 104), yticks=(0, 50, 100), xlim=(ticks[0] / 1.25, ticks[-1] * 1.25))
+        # five numbers do not fit under a small panel
+        every = 2 if size == PANEL and len(ticks) > 4 else 1
+        panel.set_xticks(ticks, ["" if place % every else _short(tick) for place, tick in enumerate(ticks)])
+        panel.set_xticks([], minor=True)
+        panel.grid(visible=True, axis="y")
+        draw_chance(panel.axhline, 100 * chance)
+        if size == LARGE:
+            panel.set(xlabel=axis.title, ylabel="right person named, %")
+        label = f"Accuracy of the retrained attacker against {obfuscator} by {axis.title}."
+        return _themed(to_svg(figure, f"{axis.name}-{obfuscator}", label))
+
+
+def _ticks(values: Sequence[int]) -> list[int]:
+    """Return the places measured at, thinned to those at least a third of a doubling apart."""
+    ticks: list[int] = []
+    for value in sorted(set(values)):
+        if not ticks or value > 1.25 * ticks[-1]:
+            ticks.append(value)
+    return ticks
+
+
+def _short(count: int) -> str:
+    return f"{count / 1000:.0f}k" if count >= 1000 else str(count)
 
 
 def _curve(axes: Axes, points: Sequence[CurvePoint], measure: Callable[[CurvePoint], int]) -> None:

@@ -58,6 +58,7 @@ def _environment() -> Environment:
         "decibels": wording.decibels,
         "attacker": wording.attacker_label,
         "channel": wording.channel_label,
+        "embedding": wording.embedding_label,
         "area": lambda value: f"{value:.3f}",
         "breakable": _breakable,
     }
