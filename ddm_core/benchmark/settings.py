@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ddm_core.attacks.sanity import CONTROL_OBFUSCATORS
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.obfuscator_params import ExternalParams, ObfuscatorParams, parse_obfuscator
 from ddm_core.params import AttackParams, RecogniseParams, UtilityParams, read_yaml
@@ -93,7 +94,7 @@ def load(path: Path, choice: Choice) -> BenchmarkParams:
     params = parse(content, BenchmarkParams, str(path), {ObfuscatorParams: parse_obfuscator})
     usual = params.obfuscators or tuple(params.train)
     complete = dataclasses.replace(params, obfuscators=usual, transfer_from=params.transfer_from or usual)
-    return _chosen(complete, choice, path)
+    return _with_controls(_chosen(complete, choice, path), path)
 
 
 def with_seed(section: Section, seed: int) -> Section:
@@ -153,6 +154,24 @@ def _chosen(params: BenchmarkParams, choice: Choice, path: Path) -> BenchmarkPar
         obfuscators=obfuscators,
         attackers=_chosen_attackers(choice.attackers, params.attackers),
         seeds=choice.seeds if choice.seeds is not None else params.seeds,
+    )
+
+
+def _with_controls(params: BenchmarkParams, path: Path) -> BenchmarkParams:
+    """Add the settings of the sanity gate's controls to `train`; `obfuscators` stay as they are."""
+    for name, settings in CONTROL_OBFUSCATORS.items():
+        if params.train.get(name, settings) != settings:
+            raise DdmError(
+                f"{path}: train: {name} is a control of the sanity gate and must be {settings};"
+                " give yours another name"
+            )
+    blurs = [name for name in params.transfer_from if params.train[name].method == "blur"]
+    # the control of `transfer` needs another blur to learn from
+    lonely = "transfer" in params.attackers and set(blurs) <= {"blur31"}
+    return dataclasses.replace(
+        params,
+        train=params.train | CONTROL_OBFUSCATORS,
+        transfer_from=(*params.transfer_from, "blur15") if lonely else params.transfer_from,
     )
 
 

@@ -1,8 +1,8 @@
 """A control of the attack lab, not a method to use: a stream cipher that neglects its nonce.
 
-One keystream for all photos, a many-time pad, is a fixed function of the photo. It falls to whoever knows some
-photos and their encryptions under the same key, so an attacker of that kind must break it before its failures
-elsewhere mean anything (ddm_core.attacks.sanity).
+One keystream for all photos, a many-time pad, is a fixed function of the photo. It falls to whoever knows
+some photos and their encryptions under the same key, so an attacker of that kind must break it before its
+failures elsewhere mean anything (ddm_core.attacks.sanity).
 """
 
 from __future__ import annotations

@@ -181,7 +181,9 @@ def _load_keyless(description: Description, folder: Path, device: str) -> Obfusc
     return Ddm(networks)
 
 
-def _load_keyed(description: Description, folder: Path, device: str, key: bytes) -> Obfuscator:
+def _load_keyed(  # noqa: PLR0911 - a table
+    description: Description, folder: Path, device: str, key: bytes
+) -> Obfuscator:
     from ddm_core.obfuscators.block_scrambling import BlockScrambling
     from ddm_core.obfuscators.classical import Blur
     from ddm_core.obfuscators.differential_privacy import DpBlur, DpPix

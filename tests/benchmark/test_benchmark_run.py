@@ -8,7 +8,17 @@ from pathlib import Path
 import jsonschema
 import pandas
 import pytest
-from small_benchmark import ATTACKERS, CELLS, OBFUSCATORS, measured, read_yaml, run, write_yaml
+from small_benchmark import (
+    ATTACKERS,
+    CELLS,
+    CONTROL_ATTACKERS,
+    CONTROLS,
+    OBFUSCATORS,
+    measured,
+    read_yaml,
+    run,
+    write_yaml,
+)
 
 import ddm_core.benchmark
 from ddm_core.benchmark.markdown import BEGIN, END
@@ -37,6 +47,9 @@ def change(folder, section, **settings):
     write_yaml(path, params)
 
 
+CONTROL_CELLS = {(name, attacker) for name in CONTROLS for attacker in CONTROL_ATTACKERS}
+
+
 def counts(result):
     """How many cells ran and how many were there."""
     return tuple(map(int, re.search(r"(\d+) cells ran, (\d+) were there", result.stdout).groups()))
@@ -55,6 +68,8 @@ def test_one_command_fills_the_whole_grid(finished):
     assert counts(result) == (CELLS, 0)
     places = {f"cells/seed0/{name}/{attacker}" for name in OBFUSCATORS for attacker in ATTACKERS}
     places |= {f"{kind}/seed0/{name}" for name in OBFUSCATORS for kind in ("models", "utility")}
+    places |= {f"cells/seed0/{name}/{attacker}" for name, attacker in CONTROL_CELLS}
+    places |= {f"models/seed0/{name}" for name in CONTROLS}
     assert {path.removesuffix("/cell.json") for path in records(folder)} == places | {"recognisers/seed0"}
     for place in places:
         if place.startswith("cells"):
@@ -88,10 +103,9 @@ def test_every_record_and_the_results_fit_their_published_schemas(finished):
 
 def test_results_are_what_the_page_reads(finished):
     results = read_results(finished[0] / "benchmark/results")
-    assert list(results.obfuscators) == list(OBFUSCATORS)
-    assert {(cell.obfuscator, cell.attacker) for cell in results.cells} == {
-        (name, attacker) for name in OBFUSCATORS for attacker in ATTACKERS
-    }
+    assert list(results.obfuscators) == [*OBFUSCATORS, *CONTROLS]
+    chosen = {(name, attacker) for name in OBFUSCATORS for attacker in ATTACKERS}
+    assert {(cell.obfuscator, cell.attacker) for cell in results.cells} == chosen | CONTROL_CELLS
     assert results.obfuscators["keyed_ddm"].keyed
     assert results.obfuscators["keyed_ddm"].seconds_to_train > 0
     assert (finished[0] / "benchmark/results/page/index.html").exists()
@@ -102,7 +116,8 @@ def test_csv_and_parquet_are_the_same_tidy_table(finished):
     csv = pandas.read_csv(finished[0] / "benchmark/results/table.csv").astype(parquet.dtypes)
     pandas.testing.assert_frame_equal(csv, parquet)
     attacks = parquet[parquet.stage == "attack"]
-    assert len(attacks) == len(OBFUSCATORS) * len(ATTACKERS)
+    assert len(attacks) == len(OBFUSCATORS) * len(ATTACKERS) + len(CONTROL_CELLS)
+    assert attacks.verdict_counts.all()
     assert (attacks.ci95_low <= attacks.top1).all()
     assert (attacks.top1 <= attacks.ci95_high).all()
     assert set(parquet[parquet.stage == "utility"].channel) == {"png", "jpeg75"}
@@ -212,8 +227,8 @@ def test_the_table_may_do_without_cells_of_a_further_seed_and_goes_into_a_docume
     added_up = run(copied, *whole, "--partial", "--document", document)
     assert added_up.returncode == 0, added_up.stderr
     table = table_of(copied)
-    assert set(table[table.seed == 1].obfuscator) == {"xor_cipher"}
-    assert set(table[table.seed == 0].obfuscator) == set(OBFUSCATORS)
+    assert set(table[table.seed == 1].obfuscator) == {"xor_cipher", *CONTROLS}
+    assert set(table[table.seed == 0].obfuscator) == {*OBFUSCATORS, *CONTROLS}
     assert "1 to 2 seeds together" in document.read_text()
 
 
@@ -227,7 +242,7 @@ def test_an_obfuscator_of_somebody_else_is_judged_without_a_change_to_our_code(c
 def test_a_cell_that_fails_is_told_at_the_end_and_the_others_go_on(copied):
     (copied / "mine.py").write_text("def hide(images):\n    return images[:1]\n")
     command = ["--obfuscators", "xor_cipher", "--obfuscator", "mine:hide", "--no-mlflow", "--no-page"]
-    change(copied, "attack", epochs=2)
+    change(copied, "attack", epochs=21)
     failed = run(copied, *command)
     assert failed.returncode == 1
     told = [line for line in failed.stderr.splitlines() if line.startswith("failed: ")]
@@ -239,7 +254,7 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_go_on(copied):
     assert failed.stderr.splitlines()[-1] == (
         "ddm: error: 4 cells failed; mend what they say and run the same again"
     )
-    assert counts(failed) == (2, 3)
+    assert counts(failed) == (8, 6)
     assert "Traceback" not in failed.stderr
     assert (
         "mine.py" in (copied / "benchmark/results/failures.log").read_text()
@@ -249,7 +264,7 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_go_on(copied):
     (copied / "mine.py").write_text("def hide(images):\n    return 1 - images\n")
     mended = run(copied, *command)
     assert mended.returncode == 0, mended.stderr
-    assert counts(mended) == (4, 5)
+    assert counts(mended) == (4, 14)
     assert not (copied / "benchmark/results/failures.log").exists()
 
 
