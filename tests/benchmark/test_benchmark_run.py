@@ -118,8 +118,8 @@ def test_csv_and_parquet_are_the_same_tidy_table(finished):
     attacks = parquet[parquet.stage == "attack"]
     assert len(attacks) == len(OBFUSCATORS) * len(ATTACKERS) + len(CONTROL_CELLS)
     assert attacks.verdict_counts.all()
-    assert (attacks.ci95_low <= attacks.top1).all()
-    assert (attacks.top1 <= attacks.ci95_high).all()
+    assert (attacks.ci95_low <= attacks.top1 + 1e-9).all()
+    assert (attacks.top1 <= attacks.ci95_high + 1e-9).all()
     assert set(parquet[parquet.stage == "utility"].channel) == {"png", "jpeg75"}
     assert parquet.setting_steps.dropna().unique().tolist() == [4]
     assert parquet.inputs_sha256.is_unique is False  # the channels of one utility cell come from one run
@@ -167,6 +167,50 @@ def test_mlflow_has_one_run_and_below_it_one_a_cell(finished):
         if record["stage"] == "attack":
             name = f"attack {record['obfuscator']} {record['attacker']}, seed 0"
             assert shown[name] == record["result"]["top1"]
+
+
+def test_a_run_tells_its_wall_time_and_keeps_it_beside_the_results(finished):
+    folder, result = finished
+    told = rf"{CELLS} cells ran, 0 were there; (\d+ min )?\d+ s in all, 2 processes side by side; results in"
+    assert re.search(told, result.stdout)
+    (entry,) = read_results(folder / "benchmark/results").runs
+    assert (entry.ran, entry.reused, entry.failed, entry.processes) == (CELLS, 0, 0, 2)
+    assert entry.finished
+    assert entry.command.startswith("ddm ")
+    cells = [record["provenance"]["seconds"] for record in records(folder).values()]
+    assert max(cells) < entry.seconds
+
+
+def test_attackers_that_fail_the_gate_judge_nobody_and_the_command_fails(copied):
+    change(copied, "attack", epochs=1, learning_rate=1e-6)
+    refused = run(copied, "--no-mlflow")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        "ddm: error: attackers failed their sanity gate or their own level; the notes of the table say which"
+    )
+    assert "NO VERDICT COUNTS: the attackers failed their own sanity gate." in refused.stdout
+    assert re.search(
+        r"  retrained against mosaic16, seed 0: [\d.]+ %, where at least 80.0 % was", refused.stdout
+    )
+    assert not table_of(copied).query("stage == 'attack'").verdict_counts.any()
+    page = (copied / "benchmark/results/page/index.html").read_text()
+    assert "No verdict: the sanity gate of the attackers failed." in page
+
+
+def test_an_attacker_below_its_own_level_is_failed_and_is_no_low_worst_case(copied):
+    refused = run(
+        copied, "--obfuscators", "xor_cipher", "--attackers", "clean,inversion", "--no-mlflow", "--no-page"
+    )
+    assert refused.returncode == 1
+    assert "sanity gate or their own level" in refused.stderr.splitlines()[-1]
+    assert re.search(
+        r"  inversion against none, seed 0: [\d.]+ %, where at least 90.0 % was asked", refused.stdout
+    )
+    assert "NO VERDICT COUNTS" not in refused.stdout
+    assert re.search(r"^xor_cipher +clean-trained +≥ ", refused.stdout, re.MULTILINE)
+    table = table_of(copied)
+    trusted = table[table.stage == "attack"].groupby("attacker").verdict_counts.all()
+    assert trusted.to_dict() == {"clean": True, "inversion": False, "retrained": True}
 
 
 def test_a_second_run_runs_nothing(copied):
