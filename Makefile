@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: help run photo benchmark benchmark-quick results test lint setup ui pipeline components image remote-s3 lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## set up .venv from requirements.lock
 
@@ -31,7 +31,8 @@ photo: $(READY) ## train the photo model for `ddm encrypt`, judge it on faces an
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro photo/dvc.yaml
 	@$(BIN)/ddm summary --report photo/reports --registration photo/results/registration.json
 
-# The attacker `pretrained` is an extra, pinned in pyproject.toml; what is left out of it is no figure.
+# ARGUMENTS are further ones of `ddm benchmark`. The attacker `pretrained` needs an extra, pinned in pyproject.toml;
+# without it the column would be empty.
 PRETRAINED_EXTRA := $(shell sed -n 's/^pretrained = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
 # What the reach of docs/results.md asks for three seeds of.
 THREE_SEEDS := none,mosaic8,mosaic16,blur31,p3_20,p3_10,p3_1,pixel_permutation,block_permutation,learnable_encryption,ddm
@@ -41,7 +42,7 @@ benchmark-ready: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PRETRAINED_EXTRA)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro prepare
 
-benchmark: benchmark-ready ## every attacker against every obfuscator, an hour on 2 cores; goes on where it was stopped (ARGUMENTS=...)
+benchmark: benchmark-ready ## every attacker against every obfuscator, an hour on 2 cores; it goes on where it was stopped
 	$(BIN)/ddm benchmark $(ARGUMENTS)
 
 benchmark-quick: benchmark-ready ## a few obfuscators and attackers: 8 minutes on 2 cores

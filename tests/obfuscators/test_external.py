@@ -247,7 +247,7 @@ def test_with_key_that_returns_no_obfuscator_is_told_so(module):
         ("negative", set()),
     ],
 )
-def test_the_attackers_of_keyed_methods_are_tried_on_what_offers_it(
+def test_the_attackers_of_keyed_methods_are_tried_on_what_offers_it(  # noqa: PLR0917 - fixtures
     module, prepared, attack_params, tmp_path, path, applying
 ):
     params = parse_obfuscator({"method": "external", "uri": f"{module}:{path}"}, "tests")
