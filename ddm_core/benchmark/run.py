@@ -107,10 +107,11 @@ def _run_cells(cells: Sequence[Cell], laboratory: Laboratory, order: Order, star
     try:
         _run_and_tell(cells, laboratory, order, ended)
     finally:  # an interrupted run, too, has spent its time
-        seconds = time.perf_counter() - started
-        note_run(
-            order.results, order.command, laboratory.origin.commit, seconds, order.jobs, ended, len(cells)
-        )
+        if TABLE in order.stages:  # a single stage is DVC's, which runs hundreds of them
+            seconds = time.perf_counter() - started
+            note_run(
+                order.results, order.command, laboratory.origin.commit, seconds, order.jobs, ended, len(cells)
+            )
     return ended
 
 
