@@ -10,6 +10,7 @@ from small_benchmark import run
 from ddm_core.benchmark.results_file import read_results
 from ddm_core.tracking import connect
 
+pytestmark = pytest.mark.timeout(900)  # several benchmarks a test, and slow where others work too
 QUIETLY = ("--attackers", "clean,wrong_key", "--no-mlflow", "--no-page")
 MODEL = """
 import mlflow
