@@ -94,7 +94,7 @@ def load(path: Path, choice: Choice) -> BenchmarkParams:
     params = parse(content, BenchmarkParams, str(path), {ObfuscatorParams: parse_obfuscator})
     usual = params.obfuscators or tuple(params.train)
     complete = dataclasses.replace(params, obfuscators=usual, transfer_from=params.transfer_from or usual)
-    return _with_controls(_chosen(complete, choice, path), path)
+    return _with_another_blur(_chosen(_with_controls(complete, path), choice, path))
 
 
 def with_seed(section: Section, seed: int) -> Section:
@@ -165,14 +165,15 @@ def _with_controls(params: BenchmarkParams, path: Path) -> BenchmarkParams:
                 f"{path}: train: {name} is a control of the sanity gate and must be {settings};"
                 " give yours another name"
             )
-    blurs = [name for name in params.transfer_from if params.train[name].method == "blur"]
-    # the control of `transfer` needs another blur to learn from
-    lonely = "transfer" in params.attackers and set(blurs) <= {"blur31"}
-    return dataclasses.replace(
-        params,
-        train=params.train | CONTROL_OBFUSCATORS,
-        transfer_from=(*params.transfer_from, "blur15") if lonely else params.transfer_from,
-    )
+    return dataclasses.replace(params, train=params.train | CONTROL_OBFUSCATORS)
+
+
+def _with_another_blur(params: BenchmarkParams) -> BenchmarkParams:
+    """Give the control of the transfer attacker, blur31, another blur to learn from where there is none."""
+    blurs = {name for name in params.transfer_from if params.train[name].method == "blur"}
+    if "transfer" not in params.attackers or not blurs <= {"blur31"}:
+        return params
+    return dataclasses.replace(params, transfer_from=(*params.transfer_from, "blur15"))
 
 
 def _external(uri: str) -> ExternalParams:

@@ -98,6 +98,18 @@ def test_an_obfuscator_alone_is_the_whole_grid(file):
     assert load(file, Choice(others=("keyed_ddm",))).obfuscators == ("keyed_ddm",)
 
 
+def test_the_controls_of_the_sanity_gate_can_be_chosen_though_the_file_lacks_them(file):
+    assert load(file, Choice(obfuscators=("many_time_pad", "none"))).obfuscators == ("many_time_pad", "none")
+
+
+def test_the_name_of_a_control_means_the_control(file):
+    params = small_params()
+    params["train"]["mosaic16"] = {"method": "mosaic", "block": 2}
+    message = refusal(write_yaml(file, params))
+    assert "train: mosaic16 is a control of the sanity gate" in message
+    assert "give yours another name" in message
+
+
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
