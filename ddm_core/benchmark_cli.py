@@ -126,7 +126,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         raise DdmError(f"{len(outcome.failed)} cells failed; mend what they say and run the same again")
     if outcome.sane is False:
         raise DdmError(
-            "the attackers failed their own sanity gate, so no verdict counts; see the table's notes"
+            "attackers failed their sanity gate or their own level; the notes of the table say which"
         )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.ranges import require, require_positive
 from ddm_core.strict import parse
+
+EXTERNAL_OFFERS = ("nonces", "decrypt", "with_key")
+"""What code of others may offer: nonces it reads, decryption, another master key on demand."""
 
 
 @dataclass(frozen=True)
@@ -250,14 +253,22 @@ class KSameParams(MethodParams):
 
 @dataclass(frozen=True)
 class ExternalParams(MethodParams):
-    """Code of others: `uri` is module:function or an MLflow model, such as models:/name/version."""
+    """Code of others: `uri` is module:function or an MLflow model, such as models:/name/version.
+
+    `offers` and `sha256` are found out and written down, not set: what the code can do besides encrypting
+    (of EXTERNAL_OFFERS), and the digest of the files of an MLflow model.
+    """
 
     method: Literal["external"]
     uri: str
+    offers: tuple[str, ...] = field(default=(), kw_only=True)
+    sha256: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         fits = re.fullmatch(r"models:/.+|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", self.uri) is not None
         require(fits, f"uri is '{self.uri}'; write module:function or models:/name/version")
+        for offer in self.offers:
+            require(offer in EXTERNAL_OFFERS, f"offers: unknown '{offer}'; {', '.join(EXTERNAL_OFFERS)}")
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddm_core.benchmark.cells import SCHEMA_VERSION, Laboratory, read_record
+from ddm_core.benchmark.cells import Laboratory, read_record
 from ddm_core.benchmark.plan import Cell
+from ddm_core.benchmark.results_file import SCHEMA_VERSION
 from ddm_core.errors import DdmError
-from ddm_core.obfuscator_params import ObfuscatorParams
-from ddm_core.obfuscators.store import describe
+from ddm_core.obfuscators.store import Description, describe
 
 Record = Mapping[str, Any]
 
@@ -32,9 +32,16 @@ def read_records(cells: Sequence[Cell], laboratory: Laboratory) -> list[dict[str
 
 
 def assemble(
-    records: Sequence[Record], laboratory: Laboratory, sanity: Sequence[Record], command: str
+    records: Sequence[Record],
+    laboratory: Laboratory,
+    sanity: Sequence[Record],
+    runs: Sequence[Record],
+    command: str,
 ) -> dict[str, Any]:
-    """Return the content of results.json; `sanity` are the checks of the attackers themselves."""
+    """Return the content of results.json.
+
+    `sanity` are the checks of the attackers themselves, `runs` what it took to make the cells.
+    """
     attacks = [record for record in records if record["stage"] == "attack"]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -51,6 +58,7 @@ def assemble(
             if record["stage"] == "utility"
         ],
         "sanity": list(sanity),
+        "runs": list(runs),
         "generated_by": {"commit": laboratory.origin.commit, "command": command},
     }
 
@@ -70,8 +78,10 @@ def _dataset(laboratory: Laboratory) -> dict[str, Any]:
 
 def _obfuscators(records: Sequence[Record], laboratory: Laboratory) -> dict[str, Any]:
     entries = {}
-    for name in laboratory.params.obfuscators:
-        settings = _settings(name, laboratory)
+    found = (str(record["obfuscator"]) for record in records if record["obfuscator"] is not None)
+    for name in dict.fromkeys((*laboratory.params.obfuscators, *found)):
+        description = _description(name, laboratory)
+        settings = description.params if description else laboratory.params.train[name]
         seconds = [
             record["result"]["seconds"]
             for record in records
@@ -80,18 +90,18 @@ def _obfuscators(records: Sequence[Record], laboratory: Laboratory) -> dict[str,
         entries[name] = {
             "method": settings.method,
             "settings": dataclasses.asdict(settings),
-            "keyed": settings.keyed,
-            "decrypts": settings.decrypts,
+            "keyed": description.keyed if description else settings.keyed,
+            "decrypts": description.decrypts if description else settings.decrypts,
             "seconds_to_train": round(sum(seconds) / len(seconds), 1) if seconds else None,
         }
     return entries
 
 
-def _settings(name: str, laboratory: Laboratory) -> ObfuscatorParams:
-    """Return an obfuscator's settings; of a model of ours that was named by its MLflow address, its own."""
-    settings = laboratory.params.train[name]
-    folder = laboratory.places.folder(Cell("train", laboratory.params.seeds[0], name))
-    return describe(folder).params if settings.method == "external" and folder.exists() else settings
+def _description(name: str, laboratory: Laboratory) -> Description | None:
+    """Return what an obfuscator of others, or a model of ours named by its address, was found to be."""
+    folders = (laboratory.places.folder(Cell("train", seed, name)) for seed in laboratory.params.seeds)
+    external = laboratory.params.train[name].method == "external"
+    return next((describe(folder) for folder in folders if external and folder.exists()), None)
 
 
 def _without_params(record: Record) -> dict[str, Any]:

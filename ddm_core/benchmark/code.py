@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from ddm_core.benchmark.foreign_code import external_files
 from ddm_core.benchmark.plan import Cell
-from ddm_core.errors import DdmError
 from ddm_core.files import sha256_bytes, sha256_file
 from ddm_core.obfuscator_params import ExternalParams, ObfuscatorParams
 
@@ -44,8 +42,8 @@ def code_digest(cell: Cell, settings: ObfuscatorParams | None) -> str:
     """
     files = [*code_files(cell)]
     if isinstance(settings, ExternalParams) and not settings.uri.startswith("models:/"):
-        files.append(_external_file(settings.uri))
-    return _digest(tuple(files))
+        files += external_files(settings.uri)
+    return _digest(tuple(dict.fromkeys(files)))
 
 
 @cache
@@ -102,21 +100,3 @@ def _digest(files: tuple[Path, ...]) -> str:
 
 def _shown(file: Path) -> str:
     return str(file.relative_to(PACKAGE)) if file.is_relative_to(PACKAGE) else file.name
-
-
-def _external_file(uri: str) -> Path:
-    module = uri.partition(":")[0]
-    _look_in_the_current_folder()
-    try:
-        specification = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        specification = None
-    if specification is None or specification.origin is None:
-        raise DdmError(f"{uri}: no module '{module}' here; run where `python -c 'import {module}'` works")
-    return Path(specification.origin)
-
-
-def _look_in_the_current_folder() -> None:
-    """An installed command does not look for modules in the current folder, as `python -m` does."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))

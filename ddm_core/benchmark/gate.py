@@ -11,18 +11,20 @@ from ddm_core.results import AttackResult
 from ddm_core.strict import parse
 
 
-def check_attackers(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the gate's checks as results.json has them; none where the grid lacks the cells that they need.
+def check_attackers(records: Sequence[Mapping[str, Any]]) -> list[sanity.SanityCheck]:
+    """Return the gate's checks of every seed; none where nobody attacked anything.
 
     Raises:
         DdmError: a record's result is damaged.
     """
-    cells = [
-        sanity.Cell(record["seed"], record["settings"]["method"], _result(record))
-        for record in records
-        if record["stage"] == "attack"
-    ]
-    return [dataclasses.asdict(check) for check in sanity.check_attackers(cells)]
+    return sanity.check_attackers(
+        sanity.Cell(record["seed"], _result(record)) for record in records if record["stage"] == "attack"
+    )
+
+
+def as_plain(checks: Sequence[sanity.SanityCheck]) -> list[dict[str, Any]]:
+    """Return the checks as results.json has them."""
+    return [dataclasses.asdict(check) for check in checks]
 
 
 def _result(record: Mapping[str, Any]) -> AttackResult:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ddm_core.attacks.sanity import LEVELS, STRONGEST, Level
 from ddm_core.benchmark.settings import BenchmarkParams
 from ddm_core.obfuscator_params import OptimisationParams
+from ddm_core.stages.attack import NEEDS_KEY
 
 Stage = Literal["recognise", "train", "attack", "utility"]
 STAGES: tuple[Stage, ...] = ("recognise", "train", "attack", "utility")
@@ -81,18 +83,39 @@ class Places:
         return self.results / "histories" / f"seed{cell.seed}" / str(cell.obfuscator)
 
 
-def grid(params: BenchmarkParams, stages: Sequence[Stage] = STAGES) -> tuple[Cell, ...]:
-    """Return the cells of the chosen stages, and of these stages what those cells need, each once."""
+def grid(
+    params: BenchmarkParams, stages: Sequence[Stage] = STAGES, *, controls: bool = False
+) -> tuple[Cell, ...]:
+    """Return the cells of the chosen stages, and of these stages what those cells need, each once.
+
+    With `controls` they are also what the sanity gate reads of the attackers (ddm_core.attacks.sanity).
+    """
     wanted: dict[Cell, None] = {}
     for seed in params.seeds:
         cells = [Cell("recognise", seed)]
         for name in params.obfuscators:
             cells += [Cell("train", seed, name), Cell("utility", seed, name)]
             cells += [Cell("attack", seed, name, attacker) for attacker in params.attackers]
+        if controls:
+            cells += [Cell("attack", seed, level.obfuscator, level.attacker) for level in levels(params)]
         for cell in cells:
             if cell.stage in stages:
                 wanted |= dict.fromkeys((*needs(cell, params), cell))
     return tuple(cell for cell in wanted if cell.stage in stages)
+
+
+def levels(params: BenchmarkParams) -> list[Level]:
+    """Return the levels of the gate's attackers, and of the grid's that may apply to its obfuscators."""
+    asked = {*STRONGEST, *(attacker for attacker in params.attackers if _may_apply(attacker, params))}
+    return [level for level in LEVELS if level.attacker in asked]
+
+
+def _may_apply(attacker: str, params: BenchmarkParams) -> bool:
+    """Tell from the settings alone; what code of others offers is found out later."""
+    if attacker == "transfer":
+        return any(siblings(name, params) for name in params.obfuscators)
+    chosen = [params.train[name] for name in params.obfuscators]
+    return attacker not in NEEDS_KEY or any(one.keyed or one.method == "external" for one in chosen)
 
 
 def needs(cell: Cell, params: BenchmarkParams) -> tuple[Cell, ...]:

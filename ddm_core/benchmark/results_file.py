@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ddm_core.attacks.sanity import SanityCheck
 from ddm_core.errors import DdmError
 from ddm_core.files import read_json
 from ddm_core.results import AttackResult, ChannelUtility
@@ -15,7 +16,8 @@ from ddm_core.strict import parse
 T = TypeVar("T")
 
 RESULTS = "results.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # the first lacks `runs`, and its `sanity` is complete
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,18 @@ class UtilityEntry:
 
 
 @dataclass(frozen=True)
-class SanityCheck:
-    """One check of the attackers themselves: what was measured against the limit that it had to reach."""
+class RunEntry:
+    """One run that made cells: its command, wall time in seconds, processes, and how its cells ended."""
 
-    attacker: str
-    obfuscator: str
-    seed: int
-    measured: float
-    limit: float
-    passed: bool
+    command: str
+    commit: str
+    seconds: float
+    processes: int
+    ran: int
+    reused: int
+    failed: int
+    finished: bool
+    ended_at: str
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Results:
     utility: tuple[UtilityEntry, ...]
     sanity: tuple[SanityCheck, ...]
     generated_by: dict[str, Any]
+    runs: tuple[RunEntry, ...] = ()
 
     @property
     def seeds(self) -> list[int]:
@@ -103,7 +109,7 @@ def read_results(folder: Path) -> Results:
     path = folder / RESULTS
     content = read_json(path)
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise DdmError(
             f"{path}: schema_version is {version!r}, not {SCHEMA_VERSION}; run ddm benchmark again"
         )
@@ -117,6 +123,7 @@ def read_results(folder: Path) -> Results:
         cells=_parse_all(whole.cells, CellResult, f"{path}: cells"),
         utility=_parse_all(whole.utility, UtilityEntry, f"{path}: utility"),
         sanity=_parse_all(whole.sanity, SanityCheck, f"{path}: sanity"),
+        runs=_parse_all(whole.runs, RunEntry, f"{path}: runs"),
         generated_by=whole.generated_by,
     )
     for cell in results.cells:
@@ -134,6 +141,7 @@ class _Whole:
     utility: tuple[Any, ...]
     sanity: tuple[Any, ...]
     generated_by: dict[str, Any]
+    runs: tuple[Any, ...] = ()
 
 
 def _parse_all(items: tuple[Any, ...], kind: type[T], where: str) -> tuple[T, ...]:

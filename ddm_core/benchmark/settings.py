@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ddm_core.attacks.sanity import CONTROL_OBFUSCATORS
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.obfuscator_params import ExternalParams, ObfuscatorParams, parse_obfuscator
 from ddm_core.params import AttackParams, RecogniseParams, UtilityParams, read_yaml
@@ -93,7 +94,7 @@ def load(path: Path, choice: Choice) -> BenchmarkParams:
     params = parse(content, BenchmarkParams, str(path), {ObfuscatorParams: parse_obfuscator})
     usual = params.obfuscators or tuple(params.train)
     complete = dataclasses.replace(params, obfuscators=usual, transfer_from=params.transfer_from or usual)
-    return _chosen(complete, choice, path)
+    return _with_another_blur(_chosen(_with_controls(complete, path), choice, path))
 
 
 def with_seed(section: Section, seed: int) -> Section:
@@ -154,6 +155,25 @@ def _chosen(params: BenchmarkParams, choice: Choice, path: Path) -> BenchmarkPar
         attackers=_chosen_attackers(choice.attackers, params.attackers),
         seeds=choice.seeds if choice.seeds is not None else params.seeds,
     )
+
+
+def _with_controls(params: BenchmarkParams, path: Path) -> BenchmarkParams:
+    """Add the settings of the sanity gate's controls to `train`; `obfuscators` stay as they are."""
+    for name, settings in CONTROL_OBFUSCATORS.items():
+        if params.train.get(name, settings) != settings:
+            raise DdmError(
+                f"{path}: train: {name} is a control of the sanity gate and must be {settings};"
+                " give yours another name"
+            )
+    return dataclasses.replace(params, train=params.train | CONTROL_OBFUSCATORS)
+
+
+def _with_another_blur(params: BenchmarkParams) -> BenchmarkParams:
+    """Give the control of the transfer attacker, blur31, another blur to learn from where there is none."""
+    blurs = {name for name in params.transfer_from if params.train[name].method == "blur"}
+    if "transfer" not in params.attackers or not blurs <= {"blur31"}:
+        return params
+    return dataclasses.replace(params, transfer_from=(*params.transfer_from, "blur15"))
 
 
 def _external(uri: str) -> ExternalParams:

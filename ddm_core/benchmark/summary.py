@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from ddm_core.benchmark.results_file import CellResult, ObfuscatorEntry, Results, SanityCheck
+from ddm_core.attacks.sanity import SanityCheck, below_level
+from ddm_core.benchmark.results_file import CellResult, ObfuscatorEntry, Results
 from ddm_core.channel_names import LAB_CHANNELS
 from ddm_core.reporting.page import grade
+from ddm_core.reporting.wording import attacker_label, percent
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS, ChannelUtility, VerificationFigures
 
 CHANCE_AUC = 0.5  # the area under the curve of who tells same from different by throwing a coin
@@ -22,6 +24,7 @@ class Pooled:
 
     `top1` is the share of all `n` test encryptions, `ci95` its Wilson interval, `spread` the lowest and the
     highest seed. They are None where the attacker does not apply (`reason` says why) or only verifies.
+    `failed`: it applies, but under one of the seeds it missed its own level, so that its figures say nothing.
     """
 
     attacker: str
@@ -33,6 +36,7 @@ class Pooled:
     ci95: tuple[float, float] | None = None
     n: int = 0
     spread: tuple[float, float] | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Row:
     `worst` is the counting attacker with the highest top-1 (of equals, the one with the higher interval).
     `grade` is `hidden`, `leaking` or `exposed` as on the report page, `leaking` also where verification
     tells people apart while nobody can name them, and `unmeasured` where no counting attacker names anyone.
+    `failed` are the attackers that missed their own level: the worst case is then a lower bound, and nothing
+    is `hidden`.
     """
 
     name: str
@@ -71,6 +77,7 @@ class Row:
     verification: dict[str, Area]
     utility: dict[str, Likeness]
     grade: str
+    failed: tuple[str, ...] = ()
 
 
 def attackers_of(results: Results) -> list[str]:
@@ -100,11 +107,14 @@ def summarise(results: Results) -> list[Row]:
 
 def _row(name: str, entry: ObfuscatorEntry, results: Results) -> Row:
     cells = [cell for cell in results.cells if cell.obfuscator == name]
+    below = below_level(results.sanity)
     attacks = {
-        attacker: pool([cell for cell in cells if cell.attacker == attacker])
+        attacker: pool([cell for cell in cells if cell.attacker == attacker], below)
         for attacker in attackers_of(results)
         if any(cell.attacker == attacker for cell in cells)
     }
+    failed = tuple(name for name, attack in attacks.items() if attack.failed)
+    cells = [cell for cell in cells if cell.attacker not in failed]
     counting = [attack for attack in attacks.values() if attack.counts and attack.top1 is not None]
     worst = max(counting, key=lambda attack: (attack.top1, attack.ci95), default=None)
     verification = _verification(cells)
@@ -115,18 +125,24 @@ def _row(name: str, entry: ObfuscatorEntry, results: Results) -> Row:
         worst,
         verification,
         _likeness([item.channels for item in results.utility if item.obfuscator == name]),
-        _grade(worst, verification.values(), results.dataset.chance),
+        _grade(worst, verification.values(), results.dataset.chance, failed),
+        failed,
     )
 
 
-def pool(cells: list[CellResult]) -> Pooled:
-    """Add up the seeds of one attacker against one obfuscator; `cells` holds at least one."""
+def pool(cells: list[CellResult], below: Collection[tuple[str, int]] = ()) -> Pooled:
+    """Add up the seeds of one attacker against one obfuscator; `cells` holds at least one.
+
+    `below` are attackers that missed their own level, with the seed.
+    """
     from ddm_core.metrics import wilson_interval  # pulls in torch
 
     first, seeds = cells[0], tuple(sorted(cell.seed for cell in cells))
     applying = [cell.result for cell in cells if cell.result.applicable]
     if not applying:
         return Pooled(first.attacker, seeds, applicable=False, counts=False, reason=first.result.reason)
+    if any((cell.attacker, cell.seed) in below for cell in cells if cell.result.applicable):
+        return Pooled(first.attacker, seeds, applicable=True, counts=False, failed=True)
     counts = all(result.counts_for_gate for result in applying)
     reason = next((result.reason for result in applying if result.reason), None)
     named = [(result.top1, result.n) for result in applying if result.top1 is not None and result.n]
@@ -181,12 +197,14 @@ def _mean(values: Iterable[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def _grade(worst: Pooled | None, areas: Iterable[Area], chance: float) -> str:
+def _grade(worst: Pooled | None, areas: Iterable[Area], chance: float, failed: Sequence[str]) -> str:
     if worst is None:
         return "unmeasured"
     named = grade(dataclasses.asdict(worst), chance)
     told_apart = any(area.ci95[0] > CHANCE_AUC for area in areas)
-    return "leaking" if named == "hidden" and told_apart else named
+    if named != "hidden":
+        return named
+    return "leaking" if told_apart else "unmeasured" if failed else "hidden"
 
 
 def verdict(results: Results, rows: list[Row]) -> str:
@@ -213,3 +231,18 @@ def gate_state(checks: Iterable[SanityCheck]) -> str:
     states = {True: "passed", False: "failed"}
     results = [check.passed for check in checks]
     return states[all(results)] if results else "not run"
+
+
+def failed_check(check: SanityCheck) -> str:
+    """Return in words what an attacker missed: of `verification` an area, of the others per cent."""
+    found = "was not run" if check.measured is None else level(check.measured, check.attacker)
+    most = "at most" if check.at_most else "at least"
+    return (
+        f"{attacker_label(check.attacker)} against {check.obfuscator}, seed {check.seed}: {found}, "
+        f"where {most} {level(check.limit, check.attacker)} was asked"
+    )
+
+
+def level(value: float, attacker: str) -> str:
+    """Write what an attacker reached or should reach; of `verification` it is an area under the curve."""
+    return f"AUC {value:.3f}" if attacker == "verification" else f"{percent(value)} %"

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ddm_core.attack_params import IDENTITY_EMBEDDINGS
+from ddm_core.attacks.sanity import STRONGEST, SanityCheck, may_judge
 from ddm_core.results import IdentitySimilarity, VerificationFigures
 
 if TYPE_CHECKING:
@@ -26,19 +27,16 @@ TEXTS = ("reason", "architecture", "attacker", "channel", "curve", "trials", "re
 TRUTHS = ("applicable", "counts_for_gate", "verdict_counts", "dirty")
 
 
-def build_table(records: Sequence[Record], sanity: Sequence[Record]) -> pandas.DataFrame:
+def build_table(records: Sequence[Record], sanity: Sequence[SanityCheck]) -> pandas.DataFrame:
     """Return the table of the cells' records.
 
-    `verdict_counts` says whether the sanity gate's checks of that seed all passed; it is empty where none was
-    made. `setting_*` are the obfuscator's settings, `param_*` those of the stage. `curve` and `trials` are
-    JSON.
+    `verdict_counts` says whether the sanity gate and the attacker's own levels were passed under that seed.
+    `setting_*` are the obfuscator's settings, `param_*` those of the stage. `curve` and `trials`
+    are JSON.
     """
     import pandas
 
-    passed: dict[int, bool] = {}
-    for check in sanity:
-        passed[check["seed"]] = passed.get(check["seed"], True) and check["passed"]
-    parts = list(_parts(records, passed))
+    parts = list(_parts(records, sanity))
     columns = dict.fromkeys(name for kind in zip(*parts, strict=True) for part in kind for name in part)
     rows = [dict(chain.from_iterable(part.items() for part in row)) for row in parts]
     values = {name: [row.get(name) for row in rows] for name in columns}
@@ -69,10 +67,11 @@ def _kind(name: str, values: Sequence[Any]) -> Any:  # noqa: ANN401 - pandas' na
     return known.get(frozenset(kinds), "Float64" if kinds <= {int, float} else "string")
 
 
-def _parts(records: Sequence[Record], passed: Mapping[int, bool]) -> Iterator[tuple[dict[str, Any], ...]]:
+def _parts(records: Sequence[Record], sanity: Sequence[SanityCheck]) -> Iterator[tuple[dict[str, Any], ...]]:
     """Yield figures, the obfuscator's settings, the stage's settings and the origin of every row."""
     for record in records:
-        counts = {"verdict_counts": passed.get(record["seed"])}
+        attacker = record["attacker"] or STRONGEST[0]  # utility rests on the clean recogniser alone
+        counts = {"verdict_counts": may_judge(attacker, record["seed"], sanity)}
         if record["stage"] == "attack":
             yield _common(record) | _attack(record["result"]) | counts, *_origin(record)
         elif record["stage"] == "utility":

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddm_core.benchmark.results_file import Results, SanityCheck, read_results
+from ddm_core.attacks.sanity import STRONGEST
+from ddm_core.benchmark.results_file import Results, read_results
 from ddm_core.benchmark.run import FAILURES, LOG, TABLE, Order, Outcome
-from ddm_core.benchmark.summary import Row, summarise
-from ddm_core.reporting.wording import ABSENT, attacker_label, decibels, interval, percent
+from ddm_core.benchmark.summary import Row, failed_check, summarise
+from ddm_core.reporting.wording import ABSENT, attacker_label, decibels, duration, interval, percent
 
 HEADINGS = ("obfuscator", "worst attacker", "right, %", "(95 % interval)", "PSNR in dB: PNG", "JPEG 75")
 GAP = "  "
@@ -29,7 +30,11 @@ def result_table(results: Path) -> str:
 
 def outcome_lines(outcome: Outcome, order: Order) -> list[str]:
     """Return how many cells ran, and where everything lies."""
-    lines = [f"{outcome.ran} cells ran, {outcome.reused} were there; results in {order.results}"]
+    lines = [
+        f"{outcome.ran} cells ran, {outcome.reused} were there; {duration(outcome.seconds)} in all, "
+        f"{order.jobs} {'process' if order.jobs == 1 else 'processes'} side by side; "
+        f"results in {order.results}"
+    ]
     if TABLE in order.stages and order.page:
         lines.append(f"Page: {(order.results / 'page/index.html').resolve()}")
     if outcome.failed:
@@ -44,7 +49,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     if worst is None or worst.top1 is None or worst.ci95 is None:
         named: tuple[str, ...] = (ABSENT, ABSENT, ABSENT)
     else:
-        named = (attacker_label(worst.attacker), percent(worst.top1), f"({interval(worst.ci95)})")
+        least = "≥ " if row.failed else ""
+        named = (attacker_label(worst.attacker), least + percent(worst.top1), f"({interval(worst.ci95)})")
     star = "" if row.entry.decrypts else "*"
     likeness = (row.utility.get(channel) for channel in ("png", "jpeg75"))
     return (row.name, *named, *(decibels(one.psnr_db) + star if one else ABSENT for one in likeness))
@@ -62,15 +68,11 @@ def _notes(content: Results) -> list[str]:
         notes.append("* cannot be decrypted: measured on the obfuscated photo itself.")
     failed = [check for check in content.sanity if not check.passed]
     if failed:
-        notes.append("NO VERDICT COUNTS: the attackers failed their own sanity gate.")
-        notes += [_failed_check(check) for check in failed]
-    elif not content.sanity:
-        notes.append("The sanity gate of the attackers was not run: the grid lacks the cells that it reads.")
+        notes.append(
+            "NO VERDICT COUNTS: the attackers failed their own sanity gate."
+            if any(check.attacker in STRONGEST for check in failed)
+            else "Attackers below their own level have failed; their figures are left out, and ≥ marks what"
+            " is therefore a lower bound."
+        )
+        notes += [f"  {failed_check(check)}" for check in failed]
     return notes
-
-
-def _failed_check(check: SanityCheck) -> str:
-    return (
-        f"  {check.attacker} against {check.obfuscator}, seed {check.seed}: {percent(check.measured)} %, "
-        f"where {percent(check.limit)} % was asked"
-    )

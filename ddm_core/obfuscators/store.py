@@ -65,12 +65,21 @@ class Description:
     @property
     def keyed(self) -> bool:
         """Whether a master key is needed."""
-        return self.params.keyed
+        return self.params.keyed or "with_key" in self._external_offers
+
+    @property
+    def randomised(self) -> bool:
+        """Whether one photo has many obfuscations, by the nonce."""
+        return self.keyed or "nonces" in self._external_offers
 
     @property
     def decrypts(self) -> bool:
         """Whether the receiver can restore the photo."""
-        return self.params.decrypts
+        return self.params.decrypts or "decrypt" in self._external_offers
+
+    @property
+    def _external_offers(self) -> tuple[str, ...]:
+        return self.params.offers if isinstance(self.params, ExternalParams) else ()
 
     @property
     def takes_any_size(self) -> bool:
@@ -198,15 +207,20 @@ def _load_keyless(description: Description, folder: Path, device: str) -> Obfusc
     return Ddm(networks)
 
 
-def _load_keyed(description: Description, folder: Path, device: str, key: bytes) -> Obfuscator:
+def _load_keyed(  # noqa: PLR0911 - a table
+    description: Description, folder: Path, device: str, key: bytes
+) -> Obfuscator:
     from ddm_core.obfuscators.block_scrambling import BlockScrambling
     from ddm_core.obfuscators.classical import Blur
     from ddm_core.obfuscators.differential_privacy import DpBlur, DpPix
+    from ddm_core.obfuscators.external import load_external
     from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
     from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
     from ddm_core.obfuscators.stream_cipher import AddmodCipher, XorCipher
 
     match description.params:
+        case ExternalParams(uri=uri):
+            return load_external(uri, master_key=key)
         case BlockScramblingParams(block=block):
             return BlockScrambling(block, key)
         case XorCipherParams():

@@ -140,3 +140,9 @@ def interval(ci95: Sequence[float]) -> str:
 def decibels(psnr_db: float) -> str:
     """Write a PSNR with one decimal; from `LOSSLESS_DB` on as a bound."""
     return f"≥ {LOSSLESS_DB:.0f}" if psnr_db >= LOSSLESS_DB else f"{psnr_db:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in seconds as minutes and seconds: 2797.4 -> `46 min 37 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

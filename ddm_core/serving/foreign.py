@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddm_core.errors import DdmError
-from ddm_core.files import write_bytes
+from ddm_core.files import sha256_bytes, sha256_file, write_bytes
 from ddm_core.tracking import connect
 from ddm_core.tracking_address import explained
 
@@ -45,6 +46,29 @@ def load_foreign(uri: str) -> Callable[[Tensor], Any]:
         return model.predict(images.cpu().numpy())
 
     return predict
+
+
+def resolve(uri: str) -> tuple[str, str]:
+    """Return the address of the version that `uri` names now, and the SHA-256 over its files.
+
+    Raises:
+        DdmError: MLflow cannot be reached or has no such model.
+    """
+    from ddm_core.serving.versions import find_version, versions
+
+    client = connect()
+    with explained(), tempfile.TemporaryDirectory() as temporary:
+        from mlflow.artifacts import download_artifacts
+
+        if named := re.fullmatch(r"models:/([^/@]+)[@/]([^/@]+)", uri):
+            name, which = named.groups()
+            if which == "latest":
+                which = str(max((int(found.version) for found in versions(client, name)), default=0))
+            uri = f"models:/{name}/{find_version(client, name, which).version}"
+        place = Path(download_artifacts(uri, dst_path=temporary, tracking_uri=client.tracking_uri))
+        files = sorted(path for path in place.rglob("*") if path.is_file())
+        lines = (f"{path.relative_to(place).as_posix()} {sha256_file(path)}" for path in files)
+        return uri, sha256_bytes("\n".join(lines).encode())
 
 
 def adopt(uri: str, folder: Path) -> bool:

@@ -87,7 +87,7 @@ def _why_not(attacker: str, model: Path, siblings: Sequence[Path]) -> str | None
     method = description.params.method
     if attacker == "wrong_key" and not description.decrypts:
         return f"{method} has no decryption to try"
-    if attacker in NEEDS_KEY and not description.keyed:
+    if attacker in NEEDS_KEY and not description.randomised:
         return f"{method} has {NEEDS_KEY[attacker]}"
     if attacker == "pretrained" and not is_installed():
         return NOT_INSTALLED

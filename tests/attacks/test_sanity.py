@@ -1,44 +1,94 @@
-"""An attacker that fails where it must not fail is found out."""
+"""An attacker that fails where it must not fail is found out, and so is one that was never tried there."""
 
 import pytest
 
-from ddm_core.attacks.sanity import Cell, check_attackers
-from ddm_core.results import AttackResult
+from ddm_core.attacks.sanity import LEVELS, STRONGEST, Cell, below_level, check_attackers, may_judge
+from ddm_core.results import AttackResult, VerificationFigures
+
+OWN_LEVELS = [level for level in LEVELS if level.attacker not in STRONGEST]
 
 
-def cell(method, attacker, top1, seed=0):
-    return Cell(seed, method, AttackResult(f"{method}_of_test", attacker, applicable=True, top1=top1))
+def result(attacker, obfuscator, figure):
+    if attacker == "verification":
+        figures = VerificationFigures(figure, 0, figure, (figure, figure), 0, 0, 0, 6000)
+        better = VerificationFigures(1, 0, 1, (1, 1), 0, 0, 0, 6000)
+        pairs = {"obfuscated": better, "linkage": figures}
+        return AttackResult(obfuscator, attacker, applicable=True, verification=pairs)
+    return AttackResult(obfuscator, attacker, applicable=True, top1=figure)
 
 
-@pytest.mark.parametrize(
-    ("method", "attacker", "limit"),
-    [
-        ("none", "clean", 0.9),
-        ("none", "retrained", 0.9),
-        ("blur", "retrained", 0.5),
-        ("mosaic", "retrained", 0.5),
-    ],
-)
-@pytest.mark.parametrize(("above", "passed"), [(-0.01, False), (0.0, True), (0.05, True)])
-def test_an_attacker_must_reach_its_limit(method, attacker, limit, above, passed):
-    (check,) = check_attackers([cell(method, attacker, limit + above, seed=3)])
-    assert (check.attacker, check.obfuscator, check.seed) == (attacker, f"{method}_of_test", 3)
-    assert (check.measured, check.limit, check.passed) == (limit + above, limit, passed)
+def passing(seed=0, leave_out=(), **changed):
+    """Cells in which every attacker reaches its level, but for those that `changed` names with a figure."""
+    cells = []
+    for level in LEVELS:
+        figure = changed.get(f"{level.attacker}__{level.obfuscator}", level.limit)
+        if (level.attacker, level.obfuscator) not in leave_out:
+            cells.append(Cell(seed, result(level.attacker, level.obfuscator, figure)))
+    return cells
 
 
-def test_the_attacker_that_knows_only_clean_photos_may_fail_on_blur_and_mosaic():
-    assert check_attackers([cell("blur", "clean", 0.01), cell("mosaic", "clean", 0.02)]) == []
+def failed(cells):
+    return [(check.attacker, check.obfuscator) for check in check_attackers(cells) if not check.passed]
 
 
-def test_failure_against_other_methods_says_nothing_of_the_attacker():
-    assert check_attackers([cell("keyed_ddm", "retrained", 0.025), cell("p3", "retrained", 0.3)]) == []
+def test_attackers_at_their_levels_pass():
+    checks = check_attackers(passing(seed=3))
+    assert [(check.attacker, check.obfuscator, check.limit) for check in checks] == [
+        (level.attacker, level.obfuscator, level.limit) for level in LEVELS
+    ]
+    assert all(check.passed and check.seed == 3 and check.measured == check.limit for check in checks)
 
 
-def test_a_cell_that_does_not_apply_is_passed_over():
-    skipped = AttackResult("none", "retrained", applicable=False, reason="left out")
-    assert check_attackers([Cell(0, "none", skipped)]) == []
+@pytest.mark.parametrize("level", LEVELS, ids=lambda level: f"{level.attacker}-{level.obfuscator}")
+def test_an_attacker_beyond_its_level_is_found_out(level):
+    beyond = level.limit + (0.01 if level.at_most else -0.01)
+    cells = passing(**{f"{level.attacker}__{level.obfuscator}": beyond})
+    assert failed(cells) == [(level.attacker, level.obfuscator)]
 
 
-def test_every_seed_and_every_strength_is_checked():
-    cells = [cell("mosaic", "retrained", 0.9, seed) for seed in (0, 1)] + [cell("blur", "retrained", 0.4)]
-    assert [check.passed for check in check_attackers(cells)] == [True, True, False]
+def test_the_collapse_has_two_sides_on_blur_and_on_mosaic():
+    gate = {
+        (level.obfuscator, level.attacker): level.at_most for level in LEVELS if level.attacker in STRONGEST
+    }
+    for obfuscator in ("blur31", "mosaic16"):
+        assert gate[obfuscator, "clean"] is True
+        assert gate[obfuscator, "retrained"] is False
+
+
+@pytest.mark.parametrize("obfuscator", ["none", "blur31", "mosaic16"])
+def test_a_gate_that_was_not_run_is_not_passed(obfuscator):
+    cells = passing(leave_out={("retrained", obfuscator)})
+    (check,) = (check for check in check_attackers(cells) if not check.passed)
+    assert (check.attacker, check.obfuscator, check.measured) == ("retrained", obfuscator, None)
+
+
+def test_the_gate_is_asked_for_whoever_attacks():
+    asked = check_attackers([Cell(0, result("wrong_key", "theirs", 0.025))])
+    assert {check.attacker for check in asked} == {*STRONGEST}
+    assert not any(check.passed for check in asked)
+
+
+@pytest.mark.parametrize("level", OWN_LEVELS, ids=lambda level: level.attacker)
+def test_an_attacker_that_applies_somewhere_must_have_shown_its_own_level(level):
+    control = (level.attacker, level.obfuscator)
+    without = passing(leave_out={control})
+    assert failed(without) == []
+    assert failed([*without, Cell(0, result(level.attacker, "theirs", 0.02))]) == [control]
+
+
+def test_an_attacker_that_applies_nowhere_needs_no_level():
+    skipped = AttackResult("none", "pretrained", applicable=False, reason="not installed")
+    assert failed([*passing(leave_out={("pretrained", "none")}), Cell(0, skipped)]) == []
+
+
+def test_every_seed_is_checked_for_itself():
+    cells = [*passing(seed=0), *passing(seed=1, averaging__dp_pix_1=0.02)]
+    assert below_level(check_attackers(cells)) == {("averaging", 1)}
+
+
+def test_one_attacker_s_failure_takes_its_own_verdict_and_the_gate_s_takes_everybody_s():
+    one = check_attackers(passing(inversion__none=0.3))
+    assert (may_judge("inversion", 0, one), may_judge("averaging", 0, one)) == (False, True)
+    everybody = check_attackers(passing(retrained__blur31=0.3))
+    assert not may_judge("averaging", 0, everybody)
+    assert may_judge("averaging", 1, everybody)

@@ -9,18 +9,23 @@ import yaml
 CHECKOUT = Path(__file__).parents[2]
 OBFUSCATORS = ("xor_cipher", "keyed_ddm")
 ATTACKERS = ("clean", "wrong_key")
-CELLS = 9  # a recogniser; for each of two obfuscators a training, a utility and two attacks
+CONTROLS = ("none", "mosaic16", "blur31")
+CONTROL_ATTACKERS = ("clean", "retrained")
+CELLS = 18  # a recogniser; for each obfuscator a training, a utility, two attacks; a control has no utility
 NOT_MEASURED = ("seconds", "finished_at")
 
 
 def small_params():
-    """The project's own settings, cut down: two obfuscators, two attackers, a few steps."""
+    """The project's own settings, cut down: two obfuscators, two attackers, a few steps.
+
+    The attackers learn just enough to pass their sanity gate on the people of the tests.
+    """
     params = read_yaml(CHECKOUT / "benchmark/params.yaml")
     del params["quick"]
     params["train"] = {name: params["train"][name] for name in OBFUSCATORS}
     params["train"]["keyed_ddm"] |= {"steps": 4, "batch_size": 8, "width": 8, "blocks": 1, "warmup_steps": 1}
-    params["recognise"] |= {"epochs": 1, "batch_size": 8}
-    params["attack"] |= {"epochs": 1, "batch_size": 8, "inversion_steps": 2, "encryptions_per_photo": 1}
+    params["recognise"] |= {"epochs": 40, "batch_size": 8}
+    params["attack"] |= {"epochs": 20, "batch_size": 8, "inversion_steps": 2, "encryptions_per_photo": 1}
     params["attack"] |= {"architectures": ["cnn"], "validation_fraction": 0.0, "patience_epochs": 0}
     params["utility"] |= {"encryptions_per_photo": 1, "channels": ["png", "jpeg75"]}
     params["attackers"] = list(ATTACKERS)

@@ -13,6 +13,8 @@ from small_benchmark import (
     ATTACKERS,
     CELLS,
     CHECKOUT,
+    CONTROL_ATTACKERS,
+    CONTROLS,
     OBFUSCATORS,
     measured,
     read_yaml,
@@ -22,14 +24,22 @@ from small_benchmark import (
 )
 
 from ddm_core.benchmark.code import PACKAGE, code_files
-from ddm_core.benchmark.plan import Cell
+from ddm_core.benchmark.plan import Cell, grid
 from ddm_core.benchmark.settings import Choice, load
 
 GRID = load(CHECKOUT / "benchmark/params.yaml", Choice())
+CONTROL_STAGES = {
+    f"train_control@{cell.obfuscator}"
+    if cell.stage == "train"
+    else f"attack_control@{cell.obfuscator}-{cell.attacker}"
+    for cell in set(grid(GRID, controls=True)) - set(grid(GRID))
+}
 STAGES = {"recognise", "table"} | {
     f"{stage}@{name}" for stage in ("train", "utility") for name in OBFUSCATORS
 }
 STAGES |= {f"attack@{name}-{attacker}" for name in OBFUSCATORS for attacker in ATTACKERS}
+STAGES |= {f"train_control@{name}" for name in CONTROLS}
+STAGES |= {f"attack_control@{name}-{attacker}" for name in CONTROLS for attacker in CONTROL_ATTACKERS}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +62,11 @@ def project(tmp_path_factory, prepared):
     write_yaml(folder / "benchmark/params.yaml", small_params())
     graph = read_yaml(CHECKOUT / "benchmark/dvc.yaml")
     graph["stages"]["attack"]["matrix"] = {"obfuscator": list(OBFUSCATORS), "attacker": list(ATTACKERS)}
+    graph["stages"]["train_control"]["foreach"] = list(CONTROLS)
+    graph["stages"]["attack_control"]["matrix"] = {
+        "obfuscator": list(CONTROLS),
+        "attacker": list(CONTROL_ATTACKERS),
+    }
     write_yaml(folder / "benchmark/dvc.yaml", graph)
     for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
         assert in_benchmark(folder.parent / "project", *command, where="").returncode == 0
@@ -74,9 +89,9 @@ def stages_run(output):
 
 
 def test_every_cell_of_the_grid_is_a_stage(stages):
-    attacks = {f"attack@{name}-{attacker}" for name in GRID.train for attacker in GRID.attackers}
-    others = {f"{stage}@{name}" for stage in ("train", "utility") for name in GRID.train}
-    assert set(stages) == attacks | others | {"recognise", "table"}
+    attacks = {f"attack@{name}-{attacker}" for name in GRID.obfuscators for attacker in GRID.attackers}
+    others = {f"{stage}@{name}" for stage in ("train", "utility") for name in GRID.obfuscators}
+    assert set(stages) == attacks | others | CONTROL_STAGES | {"recognise", "table"}
 
 
 @pytest.mark.parametrize("attacker", GRID.attackers)
@@ -86,6 +101,11 @@ def test_a_stage_lists_the_code_that_decides_its_cell(stages, attacker):
         (Cell("train", 0, "none"), "train@none"),
         (Cell("utility", 0, "none"), "utility@none"),
         (Cell("attack", 0, "none", attacker), f"attack@none-{attacker}"),
+        (Cell("train", 0, "many_time_pad"), "train_control@many_time_pad"),
+        (
+            Cell("attack", 0, "many_time_pad", "known_plaintext"),
+            "attack_control@many_time_pad-known_plaintext",
+        ),
     ):
         listed = [PACKAGE.parent / dep.def_path.removeprefix("../") for dep in stages[name].deps]
         missing = [

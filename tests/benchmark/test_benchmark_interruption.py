@@ -37,7 +37,7 @@ def start(project):
         start_new_session=True,
     )
     shown, deadline = "", time.monotonic() + DEADLINE_SECONDS
-    while not re.search(rf"5/{CELLS} cells", shown):
+    while not re.search(rf"{CELLS - 4}/{CELLS} cells", shown):
         piece = os.read(process.stderr.fileno(), 4096).decode(errors="replace")
         shown += piece
         if not piece or time.monotonic() > deadline:
@@ -71,8 +71,8 @@ def assert_it_goes_on(project):
     change_steps(project, 4)
     again = run(project, "--no-mlflow", "--no-page")
     assert again.returncode == 0, again.stderr
-    # The recogniser, and the other obfuscator's training, utility and two attacks were done.
-    assert re.search(rf"{CELLS - 5} cells ran, 5 were there", again.stdout)
+    # All but the training, and the utility and two attacks that need it, were done.
+    assert re.search(rf"4 cells ran, {CELLS - 4} were there", again.stdout)
     assert list((project / "benchmark/results").rglob(".*.tmp")) == []
 
 

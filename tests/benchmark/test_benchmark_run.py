@@ -8,7 +8,17 @@ from pathlib import Path
 import jsonschema
 import pandas
 import pytest
-from small_benchmark import ATTACKERS, CELLS, OBFUSCATORS, measured, read_yaml, run, write_yaml
+from small_benchmark import (
+    ATTACKERS,
+    CELLS,
+    CONTROL_ATTACKERS,
+    CONTROLS,
+    OBFUSCATORS,
+    measured,
+    read_yaml,
+    run,
+    write_yaml,
+)
 
 import ddm_core.benchmark
 from ddm_core.benchmark.markdown import BEGIN, END
@@ -37,6 +47,9 @@ def change(folder, section, **settings):
     write_yaml(path, params)
 
 
+CONTROL_CELLS = {(name, attacker) for name in CONTROLS for attacker in CONTROL_ATTACKERS}
+
+
 def counts(result):
     """How many cells ran and how many were there."""
     return tuple(map(int, re.search(r"(\d+) cells ran, (\d+) were there", result.stdout).groups()))
@@ -55,6 +68,8 @@ def test_one_command_fills_the_whole_grid(finished):
     assert counts(result) == (CELLS, 0)
     places = {f"cells/seed0/{name}/{attacker}" for name in OBFUSCATORS for attacker in ATTACKERS}
     places |= {f"{kind}/seed0/{name}" for name in OBFUSCATORS for kind in ("models", "utility")}
+    places |= {f"cells/seed0/{name}/{attacker}" for name, attacker in CONTROL_CELLS}
+    places |= {f"models/seed0/{name}" for name in CONTROLS}
     assert {path.removesuffix("/cell.json") for path in records(folder)} == places | {"recognisers/seed0"}
     for place in places:
         if place.startswith("cells"):
@@ -88,10 +103,9 @@ def test_every_record_and_the_results_fit_their_published_schemas(finished):
 
 def test_results_are_what_the_page_reads(finished):
     results = read_results(finished[0] / "benchmark/results")
-    assert list(results.obfuscators) == list(OBFUSCATORS)
-    assert {(cell.obfuscator, cell.attacker) for cell in results.cells} == {
-        (name, attacker) for name in OBFUSCATORS for attacker in ATTACKERS
-    }
+    assert list(results.obfuscators) == [*OBFUSCATORS, *CONTROLS]
+    chosen = {(name, attacker) for name in OBFUSCATORS for attacker in ATTACKERS}
+    assert {(cell.obfuscator, cell.attacker) for cell in results.cells} == chosen | CONTROL_CELLS
     assert results.obfuscators["keyed_ddm"].keyed
     assert results.obfuscators["keyed_ddm"].seconds_to_train > 0
     assert (finished[0] / "benchmark/results/page/index.html").exists()
@@ -102,9 +116,10 @@ def test_csv_and_parquet_are_the_same_tidy_table(finished):
     csv = pandas.read_csv(finished[0] / "benchmark/results/table.csv").astype(parquet.dtypes)
     pandas.testing.assert_frame_equal(csv, parquet)
     attacks = parquet[parquet.stage == "attack"]
-    assert len(attacks) == len(OBFUSCATORS) * len(ATTACKERS)
-    assert (attacks.ci95_low <= attacks.top1).all()
-    assert (attacks.top1 <= attacks.ci95_high).all()
+    assert len(attacks) == len(OBFUSCATORS) * len(ATTACKERS) + len(CONTROL_CELLS)
+    assert attacks.verdict_counts.all()
+    assert (attacks.ci95_low <= attacks.top1 + 1e-9).all()
+    assert (attacks.top1 <= attacks.ci95_high + 1e-9).all()
     assert set(parquet[parquet.stage == "utility"].channel) == {"png", "jpeg75"}
     assert parquet.setting_steps.dropna().unique().tolist() == [4]
     assert parquet.inputs_sha256.is_unique is False  # the channels of one utility cell come from one run
@@ -152,6 +167,50 @@ def test_mlflow_has_one_run_and_below_it_one_a_cell(finished):
         if record["stage"] == "attack":
             name = f"attack {record['obfuscator']} {record['attacker']}, seed 0"
             assert shown[name] == record["result"]["top1"]
+
+
+def test_a_run_tells_its_wall_time_and_keeps_it_beside_the_results(finished):
+    folder, result = finished
+    told = rf"{CELLS} cells ran, 0 were there; (\d+ min )?\d+ s in all, 2 processes side by side; results in"
+    assert re.search(told, result.stdout)
+    (entry,) = read_results(folder / "benchmark/results").runs
+    assert (entry.ran, entry.reused, entry.failed, entry.processes) == (CELLS, 0, 0, 2)
+    assert entry.finished
+    assert entry.command.startswith("ddm ")
+    cells = [record["provenance"]["seconds"] for record in records(folder).values()]
+    assert max(cells) < entry.seconds
+
+
+def test_attackers_that_fail_the_gate_judge_nobody_and_the_command_fails(copied):
+    change(copied, "attack", epochs=1, learning_rate=1e-6)
+    refused = run(copied, "--no-mlflow")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        "ddm: error: attackers failed their sanity gate or their own level; the notes of the table say which"
+    )
+    assert "NO VERDICT COUNTS: the attackers failed their own sanity gate." in refused.stdout
+    assert re.search(
+        r"  retrained against mosaic16, seed 0: [\d.]+ %, where at least 80.0 % was", refused.stdout
+    )
+    assert not table_of(copied).query("stage == 'attack'").verdict_counts.any()
+    page = (copied / "benchmark/results/page/index.html").read_text()
+    assert "No verdict: the sanity gate of the attackers failed." in page
+
+
+def test_an_attacker_below_its_own_level_is_failed_and_is_no_low_worst_case(copied):
+    refused = run(
+        copied, "--obfuscators", "xor_cipher", "--attackers", "clean,inversion", "--no-mlflow", "--no-page"
+    )
+    assert refused.returncode == 1
+    assert "sanity gate or their own level" in refused.stderr.splitlines()[-1]
+    assert re.search(
+        r"  inversion against none, seed 0: [\d.]+ %, where at least 90.0 % was asked", refused.stdout
+    )
+    assert "NO VERDICT COUNTS" not in refused.stdout
+    assert re.search(r"^xor_cipher +clean-trained +≥ ", refused.stdout, re.MULTILINE)
+    table = table_of(copied)
+    trusted = table[table.stage == "attack"].groupby("attacker").verdict_counts.all()
+    assert trusted.to_dict() == {"clean": True, "inversion": False, "retrained": True}
 
 
 def test_a_second_run_runs_nothing(copied):
@@ -212,8 +271,8 @@ def test_the_table_may_do_without_cells_of_a_further_seed_and_goes_into_a_docume
     added_up = run(copied, *whole, "--partial", "--document", document)
     assert added_up.returncode == 0, added_up.stderr
     table = table_of(copied)
-    assert set(table[table.seed == 1].obfuscator) == {"xor_cipher"}
-    assert set(table[table.seed == 0].obfuscator) == set(OBFUSCATORS)
+    assert set(table[table.seed == 1].obfuscator) == {"xor_cipher", *CONTROLS}
+    assert set(table[table.seed == 0].obfuscator) == {*OBFUSCATORS, *CONTROLS}
     assert "1 to 2 seeds together" in document.read_text()
 
 
@@ -227,7 +286,7 @@ def test_an_obfuscator_of_somebody_else_is_judged_without_a_change_to_our_code(c
 def test_a_cell_that_fails_is_told_at_the_end_and_the_others_go_on(copied):
     (copied / "mine.py").write_text("def hide(images):\n    return images[:1]\n")
     command = ["--obfuscators", "xor_cipher", "--obfuscator", "mine:hide", "--no-mlflow", "--no-page"]
-    change(copied, "attack", epochs=2)
+    change(copied, "attack", epochs=21)
     failed = run(copied, *command)
     assert failed.returncode == 1
     told = [line for line in failed.stderr.splitlines() if line.startswith("failed: ")]
@@ -239,7 +298,7 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_go_on(copied):
     assert failed.stderr.splitlines()[-1] == (
         "ddm: error: 4 cells failed; mend what they say and run the same again"
     )
-    assert counts(failed) == (2, 3)
+    assert counts(failed) == (8, 6)
     assert "Traceback" not in failed.stderr
     assert (
         "mine.py" in (copied / "benchmark/results/failures.log").read_text()
@@ -249,7 +308,7 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_go_on(copied):
     (copied / "mine.py").write_text("def hide(images):\n    return 1 - images\n")
     mended = run(copied, *command)
     assert mended.returncode == 0, mended.stderr
-    assert counts(mended) == (4, 5)
+    assert counts(mended) == (4, 14)
     assert not (copied / "benchmark/results/failures.log").exists()
 
 

@@ -33,7 +33,8 @@ def changed(path, **sections):
 def test_the_shipped_grid_has_every_method_every_attacker_and_every_channel():
     params = load(SHIPPED, Choice())
     elsewhere = {"external", "photo_ddm"}  # by address; for colour, and these photos are grey
-    assert {settings.method for settings in params.train.values()} == set(METHODS) - elsewhere
+    methods = {params.train[name].method for name in params.obfuscators}
+    assert methods == set(METHODS) - elsewhere
     assert set(params.attackers) == set(KNOWN_ATTACKERS)
     assert params.utility.channels == LAB_CHANNELS
 
@@ -95,6 +96,18 @@ def test_somebody_elses_obfuscator_joins_the_grid_by_its_address(file, address, 
 
 def test_an_obfuscator_alone_is_the_whole_grid(file):
     assert load(file, Choice(others=("keyed_ddm",))).obfuscators == ("keyed_ddm",)
+
+
+def test_the_controls_of_the_sanity_gate_can_be_chosen_though_the_file_lacks_them(file):
+    assert load(file, Choice(obfuscators=("many_time_pad", "none"))).obfuscators == ("many_time_pad", "none")
+
+
+def test_the_name_of_a_control_means_the_control(file):
+    params = small_params()
+    params["train"]["mosaic16"] = {"method": "mosaic", "block": 2}
+    message = refusal(write_yaml(file, params))
+    assert "train: mosaic16 is a control of the sanity gate" in message
+    assert "give yours another name" in message
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def results_content(seeds: tuple[int, ...] = (0, 1)) -> dict:
     return json.loads(
         json.dumps(
             {
-                "schema_version": 1,
+                "schema_version": 2,
                 "dataset": {
                     "name": "invented faces",
                     "identities": 40,
@@ -242,8 +242,22 @@ def results_content(seeds: tuple[int, ...] = (0, 1)) -> dict:
                         "measured": 0.97,
                         "limit": 0.9,
                         "passed": True,
+                        "at_most": False,
                     }
                     for seed in seeds
+                ],
+                "runs": [
+                    {
+                        "command": "ddm benchmark --seeds 2",
+                        "commit": PROVENANCE["commit"],
+                        "seconds": 2797.4,
+                        "processes": 2,
+                        "ran": 200,
+                        "reused": 7,
+                        "failed": 0,
+                        "finished": True,
+                        "ended_at": "2001-02-03T04:05:06+00:00",
+                    }
                 ],
                 "generated_by": {"commit": PROVENANCE["commit"], "command": "ddm benchmark --seeds 2"},
             }

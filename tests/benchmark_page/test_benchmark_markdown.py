@@ -1,11 +1,15 @@
 """The benchmark's Markdown table, and docs/results.md, which holds it."""
 
+import re
 from pathlib import Path
 
 import pytest
-from benchmark_results import results_content, write_results
+from benchmark_results import CHANNELS, results_content, write_results
 
 from ddm_core.benchmark.markdown import BEGIN, END, results_markdown, update_document
+from ddm_core.benchmark.page import write_page
+from ddm_core.benchmark.results_file import read_results
+from ddm_core.benchmark.summary import summarise
 from ddm_core.errors import DdmError
 from ddm_core.files import write_json
 
@@ -23,9 +27,19 @@ def row(table, name):
 
 
 def test_every_row_has_as_many_cells_as_the_heading(table):
-    rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert len(rows) == 12
-    assert len({line.count("|") for line in rows}) == 1
+    parts = re.split(r"^###? ", table, flags=re.MULTILINE)
+    assert [part.splitlines()[0] for part in parts[1:]] == [
+        "Measured here",
+        "Decrypted after every channel",
+        "What attackers rebuild",
+        "Seed by seed",
+        "Sanity gate",
+        "What it took",
+    ]
+    for part in parts[1:]:
+        rows = [line for line in part.splitlines() if line.startswith("|")]
+        assert len(rows) > 2
+        assert len({line.count("|") for line in rows}) == 1
 
 
 def test_the_worst_case_counts_only_attackers_that_count(table):
@@ -42,6 +56,53 @@ def test_a_cell_that_was_not_run_and_one_that_does_not_apply_are_dashes(table):
 def test_what_cannot_be_decrypted_is_starred(table):
     assert row(table, "invented_mosaic8")[-1].endswith("*")
     assert not row(table, "invented_keyed")[-1].endswith("*")
+
+
+def section(table, heading):
+    return table.partition(f"### {heading}\n")[2].partition("###")[0]
+
+
+def test_every_channel_is_told_of_what_decrypts_and_of_nothing_else(table):
+    channels = section(table, "Decrypted after every channel")
+    assert "| Channel | `invented_cipher` | `invented_keyed` |" in channels
+    assert "| JPEG 75 | 13.0 / 0.860 / 96.0 | 31.9 / 0.860 / 96.0 |" in channels
+    assert channels.count("\n| ") == 2 + len(CHANNELS)
+
+
+def test_what_attackers_rebuild_has_its_identity_similarity(table):
+    line = next(
+        line for line in section(table, "What attackers rebuild").splitlines() if "`invented_none`" in line
+    )
+    assert re.search(r"16\.4 / 0\.510 / 0\.8\d\d", line)
+
+
+def test_seeds_are_shown_one_by_one_and_whether_they_contain_chance_together(table):
+    seeds = section(table, "Seed by seed")
+    assert re.search(r"\| `invented_keyed` \| inversion \| 0, 1 \| [\d.]+, [\d.]+ \| .* \| yes \|", seeds)
+    assert re.search(
+        r"\| `invented_keyed` \| verification, linkage \| 0, 1 \| 0\.498, 0\.498 \|.* yes \|", seeds
+    )
+    assert re.search(r"\| `invented_p3` \| retrained \| .* \| no \|", seeds)
+
+
+def test_the_wall_time_of_the_runs_is_told(table):
+    assert "| `ddm benchmark --seeds 2` | 200 | 7 | 0 | 2 | 46 min 37 s |" in section(table, "What it took")
+
+
+def test_an_attacker_below_its_level_is_failed_and_no_low_worst_case(tmp_path):
+    content = results_content()
+    missed = {"attacker": "inversion", "obfuscator": "none", "seed": 1, "measured": 0.3, "limit": 0.9}
+    content["sanity"].append(missed | {"passed": False, "at_most": False})
+    folder = write_results(tmp_path, content)
+    cells = row(results_markdown(folder), "invented_keyed")
+    assert cells[2].startswith("≥ **")
+    assert cells[5] == "failed"
+    assert "| inversion | `none` | at least 90.0 % | 30.0 % | **no** |" in results_markdown(folder)
+    shown = {row.name: row for row in summarise(read_results(folder))}
+    assert shown["invented_keyed"].grade == "unmeasured"
+    assert shown["invented_p3"].grade == "exposed"
+    assert shown["invented_p3"].attacks["inversion"].failed
+    write_page(folder)  # shows all of it
 
 
 def test_the_table_goes_between_the_marks_and_nothing_else_changes(tmp_path):
@@ -80,7 +141,7 @@ def test_the_documentation_holds_the_table_of_the_results_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"schema_version": 2}, "schema_version is 2"),
+        ({"schema_version": 3}, "schema_version is 3"),
         ({"cells": None}, "cells"),
         ({"obfuscators": {}}, "not among the obfuscators"),
     ],

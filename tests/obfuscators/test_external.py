@@ -5,11 +5,12 @@ import sys
 import pytest
 import torch
 
+from ddm_core.data.shards import PhotoSet
 from ddm_core.errors import DdmError
-from ddm_core.evaluation import as_float
+from ddm_core.evaluation import as_float, encrypt_photos
 from ddm_core.keys import nonce_stream
 from ddm_core.obfuscators.external import load_external
-from ddm_core.obfuscators.protocol import DecryptingObfuscator, RandomisedObfuscator
+from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator, RandomisedObfuscator
 from ddm_core.params import RecogniseParams, parse_obfuscator
 from ddm_core.results import PICTURES
 from ddm_core.seeding import torch_generator
@@ -64,6 +65,39 @@ def wants_more(images, key):
 
 def takes_nothing():
     return 1
+
+class Addition:
+    def __init__(self, key):
+        self.key = key
+
+    def _shift(self, image, nonce):
+        return (self.key[0] + nonce[0]) % image.shape[-1]
+
+    def encrypt(self, images, nonces):
+        pairs = zip(images, nonces)
+        return torch.stack([image.roll(self._shift(image, nonce), -1) for image, nonce in pairs])
+
+    def decrypt(self, images, nonces):
+        pairs = zip(images, nonces)
+        return torch.stack([image.roll(-self._shift(image, nonce), -1) for image, nonce in pairs])
+
+    def with_key(self, master_key):
+        return Addition(master_key)
+
+class Mirror:
+    def encrypt(self, images):
+        return images.flip(-1)
+
+    def decrypt(self, images):
+        return images.flip(-1)
+
+class Broken(Mirror):
+    def with_key(self, master_key):
+        return None
+
+rolling = Addition(bytes(32))
+mirror = Mirror()
+broken_keys = Broken()
 """
 
 
@@ -164,7 +198,70 @@ def test_an_address_of_another_form_is_refused_with_the_settings(uri):
         parse_obfuscator({"method": "external", "uri": uri}, "tests")
 
 
+# Objects that offer more
+
+
+def test_an_object_that_decrypts_and_takes_keys_is_a_keyed_method(module):
+    images, used = photos(), nonces()
+    victim, other = (load_external(f"{module}:rolling", master_key=bytes([key] * 32)) for key in (1, 2))
+    assert isinstance(victim, KeyedObfuscator)
+    assert victim.offers == ("nonces", "decrypt", "with_key")
+    hidden = victim.encrypt(images, used)
+    assert not hidden.equal(other.encrypt(images, used))
+    assert hidden.equal(other.with_key(bytes([1] * 32)).encrypt(images, used))
+    assert victim.decrypt(hidden, used).equal(images)
+
+
+def test_an_object_without_keys_decrypts_all_the_same(module):
+    mirror = load_external(f"{module}:mirror", master_key=bytes(32))
+    assert mirror.offers == ("decrypt",)
+    assert isinstance(mirror, DecryptingObfuscator)
+    assert not isinstance(mirror, RandomisedObfuscator)
+    assert mirror.decrypt(mirror.encrypt(photos(), NO_NONCES), NO_NONCES).equal(photos())
+
+
+def test_code_that_reads_nonces_is_tried_with_several_encryptions_of_a_photo(module):
+    people = PhotoSet(torch.zeros(2, 1, 8, 8).byte(), torch.arange(2), ("Ada", "Bo"), ("a", "b"))
+    counts = {
+        path: len(encrypt_photos(load_external(f"{module}:{path}"), people, 4, 0, "tests", "cpu").hidden)
+        for path in ("negative", "by_nonce", "rolling")
+    }
+    assert counts == {"negative": 2, "by_nonce": 8, "rolling": 8}
+
+
+def test_with_key_that_returns_no_obfuscator_is_told_so(module):
+    uri = f"{module}:broken_keys"
+    with pytest.raises(DdmError, match="with_key returned a NoneType; expected an object with encrypt"):
+        load_external(uri, master_key=bytes(32))
+
+
 # Stages
+
+
+@pytest.mark.parametrize(
+    ("path", "applying"),
+    [
+        ("rolling", {"wrong_key", "averaging", "known_plaintext", "nonce_reuse"}),
+        ("by_nonce", {"averaging", "known_plaintext", "nonce_reuse"}),
+        ("mirror", {"wrong_key"}),
+        ("negative", set()),
+    ],
+)
+def test_the_attackers_of_keyed_methods_are_tried_on_what_offers_it(  # noqa: PLR0917 - fixtures
+    module, prepared, attack_params, tmp_path, path, applying
+):
+    params = parse_obfuscator({"method": "external", "uri": f"{module}:{path}"}, "tests")
+    model, recogniser = tmp_path / path, tmp_path / "recogniser"
+    train.run(params, name=path, prepared=prepared, model=model, history=tmp_path / "history")
+    learning = RecogniseParams(epochs=1, batch_size=8, learning_rate=1e-3, threads=1, seed=0)
+    recognise.run(learning, prepared=prepared, recogniser=recogniser)
+    places = {"prepared": prepared, "model": model, "recogniser": recogniser}
+    found = {
+        attacker
+        for attacker in ("wrong_key", "averaging", "known_plaintext", "nonce_reuse")
+        if attack.run(attack_params, attacker=attacker, **places, result=tmp_path / attacker).applicable
+    }
+    assert found == applying
 
 
 def test_external_code_is_trained_and_attacked_like_any_method(module, prepared, attack_params, tmp_path):

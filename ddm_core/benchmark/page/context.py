@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ddm_core.attacks.sanity import below_level
 from ddm_core.benchmark.identity import identity_table
 from ddm_core.benchmark.page.curves import pool_curves
 from ddm_core.benchmark.page.plots import COMPUTE, DATA, curve_panels, curve_plot, trade_off_plot
@@ -84,6 +85,7 @@ def cell_context(cell: CellResult, results: Results, rows: Sequence[Row], folder
         "results": results,
         "entry": row.entry,
         "note": _note(row),
+        "failed": cell.attacker in row.failed and (cell.attacker, cell.seed) in below_level(results.sanity),
         "attacker_note": wording.ATTACKER_NOTES.get(cell.attacker),
         "chance": chance,
         "figures": _figures(cell, chance),

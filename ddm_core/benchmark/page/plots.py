@@ -44,7 +44,7 @@ COMPUTE = Axis("compute", "images seen in training", lambda point: point.images_
 
 def trade_off_plot(rows: Sequence[Row], channel: str, chance: float) -> str | None:
     """Return SVG: the worst case over attackers against PSNR after a channel; None without a point."""
-    shown = [row for row in rows if row.worst and channel in row.utility]
+    shown = [row for row in rows if row.grade in LOOKS and row.worst and channel in row.utility]
     if not shown:
         return None
     with styled():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ddm_core.benchmark.page.context import cell_context, cell_page_name, index_context
 from ddm_core.benchmark.results_file import read_results
-from ddm_core.benchmark.summary import summarise
+from ddm_core.benchmark.summary import failed_check, level, summarise
 from ddm_core.files import atomic_directory
 from ddm_core.reporting import wording
 
@@ -59,6 +59,9 @@ def _environment() -> Environment:
         "attacker": wording.attacker_label,
         "channel": wording.channel_label,
         "embedding": wording.embedding_label,
+        "duration": wording.duration,
+        "level": level,
+        "failed_check": failed_check,
         "area": lambda value: f"{value:.3f}",
         "breakable": _breakable,
     }
