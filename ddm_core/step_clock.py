@@ -87,5 +87,5 @@ def _gpu_utilisation() -> float | None:
     # Whatever the driver refuses - no such figure on a slice of a GPU (MIG), a library of another version - a
     # figure is missing then, and no training ends for it.
     with suppress(Exception):
-        return torch.cuda.utilization() / 100
+        return torch.cuda.utilization(torch.cuda.current_device()) / 100
     return None

@@ -9,7 +9,7 @@ from ddm_core import step_clock
 
 @pytest.fixture
 def driver(monkeypatch):
-    """NVIDIA's driver as far as `nvidia-ml-py` asks it: set what it answers to the question for utilisation."""
+    """NVIDIA's driver as far as `nvidia-ml-py` asks it; `utilisation` is what it answers."""
     answers = {"utilisation": lambda: pynvml.c_nvmlUtilization_t(gpu=37, memory=5)}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
