@@ -9,6 +9,7 @@ from ddm_core.errors import DdmError
 
 DEFAULT_PLACE = ".checkpoints"
 DEFAULT_INTERVAL = "1min"
+DEFAULT_KEEP = 2
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,12 @@ class CheckpointOptions:
 
     place: str
     every: Interval
-    keep: int = 2
+    keep: int = DEFAULT_KEEP
     resume: bool = True
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise DdmError(f"checkpoint-keep is {self.keep}; keep at least 1")
 
 
 def parse_interval(text: str) -> Interval:

@@ -27,6 +27,10 @@ class DamagedCheckpointError(Exception):
     """A checkpoint that cannot be used; the message says why in a few words."""
 
 
+class UnreachablePlaceError(DdmError):
+    """A place that refuses or is silent now, and may serve later."""
+
+
 class Place(Protocol):
     """The checkpoints of one training."""
 
@@ -44,7 +48,11 @@ class Place(Protocol):
         ...
 
     def write(self, name: str, fill: Callable[[Path], None]) -> None:
-        """Let `fill` write a checkpoint's files into a folder, and add them at once."""
+        """Let `fill` write a checkpoint's files into a folder, and add them at once.
+
+        Raises:
+            UnreachablePlaceError: they are not there, for now; writing and removing may be tried again.
+        """
         ...
 
     def opened(self, name: str, *files: str) -> AbstractContextManager[Path]:
@@ -172,12 +180,13 @@ class RemotePlace:
         """Upload a checkpoint, its RECORD last."""
         from ddm_core.storage import delete, upload
 
-        # An older RECORD of this step must not speak for the new STATE.
-        delete(f"{self.address}/{name}/{RECORD}")
         with tempfile.TemporaryDirectory() as temporary:
             fill(Path(temporary))
-            for file in (STATE, RECORD):
-                upload(Path(temporary) / file, f"{self.address}/{name}/{file}")
+            with _may_serve_later():
+                # An older RECORD of this step must not speak for the new STATE.
+                delete(f"{self.address}/{name}/{RECORD}")
+                for file in (STATE, RECORD):
+                    upload(Path(temporary) / file, f"{self.address}/{name}/{file}")
 
     @contextmanager
     def opened(self, name: str, *files: str) -> Iterator[Path]:
@@ -191,8 +200,9 @@ class RemotePlace:
         """Remove a checkpoint, its RECORD first."""
         from ddm_core.storage import delete
 
-        for file in (RECORD, STATE):
-            delete(f"{self.address}/{name}/{file}")
+        with _may_serve_later():
+            for file in (RECORD, STATE):
+                delete(f"{self.address}/{name}/{file}")
 
     def clear(self) -> None:
         """Remove every object below the prefix."""
@@ -221,6 +231,14 @@ class RemotePlace:
             path = Path(temporary) / NOTE
             path.write_text(text, encoding="utf-8")
             upload(path, f"{self.address}/{NOTE}")
+
+
+@contextmanager
+def _may_serve_later() -> Iterator[None]:
+    try:
+        yield
+    except DdmError as error:
+        raise UnreachablePlaceError(str(error)) from None
 
 
 def _download(uri: str, path: Path) -> None:

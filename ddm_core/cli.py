@@ -16,6 +16,7 @@ from ddm_core import __version__, console
 from ddm_core.benchmark_cli import add_verbs as add_benchmark_verbs
 from ddm_core.checkpoint_options import (
     DEFAULT_INTERVAL,
+    DEFAULT_KEEP,
     DEFAULT_PLACE,
     CheckpointOptions,
     parse_interval,
@@ -30,6 +31,14 @@ from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from pipelines.cli import add_verbs as add_pipeline_verbs
+
+TRAINING_SETTINGS = """
+Settings of its entry in the train section: precision (fp32, bf16, fp16 with a loss scale), accumulation
+(pieces that each batch is worked on in, for less memory), max_gradient_norm and clip_discriminator (gradients
+above that norm are scaled down; the discriminator's too or not), compile (torch.compile), data (memory,
+stream, or auto: a stream of shards above 2 GB of pixels and from S3). Several processes or GPUs: torchrun.
+docs/training.md tells more.
+"""
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -100,8 +109,15 @@ def _add_data_stages(verbs: Verbs) -> None:
 
 def _add_model_stages(verbs: Verbs) -> None:
     train = _stage(verbs, "train", _train, "train one obfuscator of the params' train section")
+    train.epilog = TRAINING_SETTINGS
     train.add_argument("obfuscator", help="its name in the train section")
-    _path(train, "--prepared", "data/prepared", "folder of prepared photos")
+    train.add_argument(
+        "--prepared",
+        type=_place,
+        default=Path("data/prepared"),
+        metavar="PLACE",
+        help="folder of prepared photos, or s3://bucket/prefix to stream from (data/prepared)",
+    )
     _path(train, "--models", "models", "folder that gets one folder an obfuscator")
     _path(train, "--histories", "results/history", "folder that gets one folder an obfuscator")
     train.add_argument(
@@ -115,6 +131,13 @@ def _add_model_stages(verbs: Verbs) -> None:
         default=DEFAULT_INTERVAL,
         metavar="TIME",
         help=f"steps, such as 500, or minutes, such as 5min ({DEFAULT_INTERVAL})",
+    )
+    train.add_argument(
+        "--checkpoint-keep",
+        type=int,
+        default=DEFAULT_KEEP,
+        metavar="K",
+        help=f"the last K checkpoints stay, and the best one ({DEFAULT_KEEP})",
     )
     train.add_argument("--no-resume", action="store_true", help="start anew; earlier checkpoints are removed")
     train.add_argument(
@@ -183,6 +206,10 @@ def _path(parser: argparse.ArgumentParser, flag: str, default: str, summary: str
     parser.add_argument(flag, type=Path, default=Path(default), metavar="PATH", help=f"{summary} ({default})")
 
 
+def _place(text: str) -> Path | str:
+    return text if "://" in text else Path(text)
+
+
 def _obfuscator(train: dict[str, ObfuscatorParams], name: str) -> ObfuscatorParams:
     if name not in train:
         raise DdmError(f"unknown obfuscator '{name}' in section train{did_you_mean(name, train)}")
@@ -233,7 +260,7 @@ def _train(options: argparse.Namespace) -> None:
             prepared=options.prepared,
             model=options.models / name,
             history=history,
-            checkpoints=CheckpointOptions(options.checkpoints, every, resume=resume),
+            checkpoints=CheckpointOptions(options.checkpoints, every, options.checkpoint_keep, resume),
             profile=None if options.profile is None else Path(options.profile or history),
             ranks=ranks,
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ddm_core.errors import DdmError
@@ -34,13 +35,24 @@ class BatchPart:
     whole: int
 
     @property
+    def photos(self) -> int:
+        """Return how many photos it has."""
+        return self.last - self.first
+
+    @property
     def share(self) -> float:
         """Return its weight in a mean over the whole batch."""
-        return (self.last - self.first) / self.whole
+        return self.photos / self.whole
 
     def of(self, values: Tensor) -> Tensor:
         """Return what belongs to its photos of values [whole, ...]."""
         return values[self.first : self.last]
+
+    def pieces(self, count: int) -> list[BatchPart]:
+        """Return it cut into `count` nearly equal parts of the same batch; no more than it has photos."""
+        count = min(count, self.photos)
+        cuts = [self.first + self.photos * piece // count for piece in range(count + 1)]
+        return [BatchPart(first, last, self.whole) for first, last in pairwise(cuts)]
 
     def split(self, at: int) -> tuple[BatchPart, BatchPart]:
         """Return its photos among the first `at` of the batch, and among the others."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -17,27 +17,24 @@ MOST_KEYS = 64  # named in a message
 @dataclass(frozen=True)
 class _Asked:
     step: int
-    chosen: Tensor
+    names: Callable[[], list[str]]
     finite: Tensor
     answered: torch.cuda.Event | None
 
 
 @dataclass(frozen=True)
 class LossWatch:
-    """Watches the training `name` on photos that `keys` name, in their order; without keys numbers do.
-
-    `standing` says what an end now leaves to go on from.
+    """Watches the training `name`; `standing` says what an end now leaves to go on from.
 
     On a GPU the answer is read when it has arrived, a step or so later: waiting for it would idle the device.
     """
 
     name: str
-    keys: Sequence[str]
     standing: Callable[[], str]
     _asked: deque[_Asked] = field(default_factory=deque, repr=False)
 
-    def look(self, step: int, chosen: Tensor, loss: Tensor) -> None:
-        """Ask whether the loss of the photos `chosen` (int64 [batch]) at `step` is finite.
+    def look(self, step: int, names: Callable[[], list[str]], loss: Tensor) -> None:
+        """Ask whether the loss at `step` is finite, of photos that `names` tells when they are asked for.
 
         Raises:
             DdmError: it is not, or an earlier one was not.
@@ -46,7 +43,7 @@ class LossWatch:
         if loss.is_cuda:
             answered = torch.cuda.Event()  # type: ignore[no-untyped-call]
             answered.record()
-        self._asked.append(_Asked(step, chosen, finite, answered))
+        self._asked.append(_Asked(step, names, finite, answered))
         while self._asked and _has_arrived(self._asked[0]):
             self._require_finite(self._asked.popleft())
 
@@ -62,14 +59,14 @@ class LossWatch:
         if not asked.finite:
             raise DdmError(
                 f"train {self.name}: the loss is not finite at step {asked.step},"
-                f" batch {self._names(asked.chosen.tolist())}; lower learning_rate, or look at these photos;"
+                f" batch {_listed(asked.names())}; lower learning_rate, or look at these photos;"
                 f" {self.standing()}"
             )
 
-    def _names(self, chosen: list[int]) -> str:
-        names = [self.keys[photo] if self.keys else str(photo) for photo in chosen]
-        more = f" and {len(names) - MOST_KEYS} more" if len(names) > MOST_KEYS else ""
-        return ", ".join(names[:MOST_KEYS]) + more
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_KEYS} more" if len(names) > MOST_KEYS else ""
+    return ", ".join(names[:MOST_KEYS]) + more
 
 
 def _has_arrived(asked: _Asked) -> bool:

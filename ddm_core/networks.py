@@ -5,6 +5,7 @@ Images are [batch, channels, height, width] in [0, 1], of any size from 16 pixel
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -41,7 +42,24 @@ def pool(features: Tensor, side: int) -> Tensor:
     """Return features averaged to side x side cells."""
     if features.shape[-2:] == (side, side):
         return features  # they are; averaging single cells would cost a twentieth of a training step
-    return F.adaptive_avg_pool2d(features, side)
+    if features.is_cpu:
+        return F.adaptive_avg_pool2d(features, side)
+    # Elsewhere its backward pass adds up in any order, which deterministic mode refuses.
+    rows, columns = (averaging_matrix(length, side).to(features) for length in features.shape[-2:])
+    return rows @ features @ columns.T
+
+
+@cache
+def averaging_matrix(source: int, target: int) -> Tensor:
+    """Return what averages `source` values to `target`, [target, source]: windows as of adaptive pooling.
+
+    Where `target` does not divide `source`, neighbouring windows overlap.
+    """
+    matrix = torch.zeros(target, source)
+    for cell in range(target):
+        first, last = cell * source // target, -(-(cell + 1) * source // target)
+        matrix[cell, first:last] = 1.0 / (last - first)
+    return matrix
 
 
 class ResidualBlock(nn.Module):
@@ -265,7 +283,6 @@ class InversionNetwork(nn.Module):
         self.standardise = nn.BatchNorm2d(channels)
         self.local = UNet(channels, width, blocks=3)
         self.coarse = nn.Sequential(
-            nn.AdaptiveAvgPool2d(16),
             nn.Flatten(),
             nn.Linear(channels * 256, 256),
             nn.ReLU(),
@@ -275,7 +292,7 @@ class InversionNetwork(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return rebuilt images [batch, channels, height, width], unbounded."""
         standard = self.standardise(hidden)
-        coarse = self.coarse(standard).view(-1, self.channels, 16, 16)
+        coarse = self.coarse(pool(standard, 16)).view(-1, self.channels, 16, 16)
         rebuilt: Tensor = self.local(standard) + F.interpolate(coarse, hidden.shape[-2:], mode="bilinear")
         return rebuilt
 

@@ -71,7 +71,14 @@ class P3Params(MethodParams):
 
 @dataclass(frozen=True)
 class OptimisationParams(MethodParams):
-    """What one training run needs besides its networks. Rates per optimiser step; images in [0, 1]."""
+    """What one training run needs besides its networks. Rates per optimiser step; images in [0, 1].
+
+    `accumulation` cuts each process's part of a batch into so many pieces, one after another, for less
+    memory: the same step, but for rounding. `max_gradient_norm` bounds the L2 norm of the networks'
+    gradients, of the discriminator's together with them where `clip_discriminator` says so. `compile` lets
+    torch.compile work on the networks. `data`: photos in `memory`, drawn anew for each batch; as a `stream`
+    of shards in epochs; or `auto`, a stream above `training_photos.MOST_BYTES_IN_MEMORY` and from S3.
+    """
 
     steps: int
     batch_size: int
@@ -79,13 +86,27 @@ class OptimisationParams(MethodParams):
     warmup_steps: int
     discrepancy_weight: float
     reconstruction_weight: float
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     threads: int
     split: Literal["image", "identity"]
     seed: int
+    accumulation: int = field(default=1, kw_only=True)
+    max_gradient_norm: float = field(default=1.0, kw_only=True)
+    clip_discriminator: bool = field(default=False, kw_only=True)
+    compile: bool = field(default=False, kw_only=True)
+    data: Literal["auto", "memory", "stream"] = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "batch_size", "learning_rate", "reconstruction_weight", "threads")
+        require_positive(self, "max_gradient_norm")
+        require(
+            1 <= self.accumulation <= self.batch_size,
+            f"accumulation is {self.accumulation}; it must lie in 1..batch_size",
+        )
+        require(
+            self.data != "stream" or self.split == "image",
+            "data is stream, which the shards allow with split: image alone",
+        )
         require(0 <= self.warmup_steps < self.steps, f"warmup_steps is {self.warmup_steps}; below steps")
         require(
             0 <= self.discrepancy_weight < math.inf,

@@ -7,6 +7,7 @@ never shifts the numbers another place sees.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def make_deterministic(seed: int, name: str, threads: int | None = None) -> None
     torch.set_deterministic_debug_mode("error")
     # Nothing here reads uninitialised memory; filling it costs 4 % of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # Without it deterministic mode refuses every matrix product on a GPU; read when the GPU is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False  # which would try kernels out, and take now one, now another
     # fp32 is fp32: TF32 keeps 10 bits of the mantissa.
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -19,7 +19,8 @@ class StepCost:
 
     `data` is drawing, moving and augmenting a batch, `optimiser` clipping and updating. The peak in bytes is
     what torch allocated on a GPU, and what the whole process held where there is none. `gpu_utilisation` is
-    the fraction of the last moments in which the GPU worked; `None` without a GPU or `nvidia-ml-py`.
+    the fraction of the last moments in which the GPU worked; `None` without a GPU, or where its driver tells
+    none.
     """
 
     data_seconds: float
@@ -83,6 +84,8 @@ def _peak_memory(on_gpu: bool) -> int:
 
 
 def _gpu_utilisation() -> float | None:
-    with suppress(ModuleNotFoundError):  # nvidia-ml-py comes with no torch wheel
-        return torch.cuda.utilization() / 100
+    # Whatever the driver refuses - no such figure on a slice of a GPU (MIG), a library of another version - a
+    # figure is missing then, and no training ends for it.
+    with suppress(Exception):
+        return torch.cuda.utilization(torch.cuda.current_device()) / 100
     return None

@@ -45,7 +45,7 @@ class DatasetReference:
 
     name: str
     digest: str
-    path: Path
+    path: Path | str  # or the address
 
 
 class Log(Protocol):
@@ -358,7 +358,9 @@ def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetReference) -
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.exceptions import MlflowException
 
-    source = json.dumps({"uri": dataset.path.absolute().as_uri()})
+    source = json.dumps(
+        {"uri": dataset.path if isinstance(dataset.path, str) else dataset.path.absolute().as_uri()}
+    )
     entity = Dataset(dataset.name, dataset.digest[:_DIGEST_CHARACTERS], "local", source)
     inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
     try:

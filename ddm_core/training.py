@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypedDict
@@ -22,6 +24,7 @@ from tqdm import tqdm
 
 from ddm_core.data_parallel import ALONE, BatchPart, Ranks, whole_batch
 from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound, mean_absolute_error
+from ddm_core.errors import DdmError
 from ddm_core.loss_watch import LossWatch
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
@@ -31,10 +34,11 @@ from ddm_core.seeding import torch_generator
 from ddm_core.step_clock import StepClock, StepCost
 from ddm_core.termination import EXIT_STATUS, sigterm_noted
 from ddm_core.training_checkpoints import NO_CHECKPOINT, Checkpoint, Checkpoints, shared
+from ddm_core.training_photos import Photos, PhotosInMemory, Position
 from ddm_core.training_state import TrainingState, restore, take_snapshot
 
 OBSERVE_EVERY = 25  # steps between two observations
-MAX_GRADIENT_NORM = 1.0
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ParameterGroup(TypedDict):
@@ -130,91 +134,89 @@ def scale_gradient(values: Tensor, factor: float) -> Tensor:
 
 def train(  # noqa: PLR0915 - the loop reads from top to bottom
     networks: nn.Module,
-    images: Tensor,
+    photos: Photos | Tensor,
     params: OptimisationParams,
     name: str,
     observe: Callable[[Observation], None],
     *,
-    keys: Sequence[str] = (),
     checkpoints: Checkpoints | None = None,
     profile: Path | None = None,
     ranks: Ranks = ALONE,
     goal: Goal = PAPER,
 ) -> None:
-    """Train `networks` (a RoundTrip) in place on uint8 images [n, channels, height, width].
+    """Train `networks` (a RoundTrip) in place on photos; a tensor stands for `PhotosInMemory`.
 
     The discriminator sees L_D itself; the networks see it times discrepancy_weight, so that at weight 0 it
     still measures the discrepancy without steering it (the control).
 
     With `checkpoints` the training goes on after the latest one, and `observe` gets the history until there
-    first; SIGTERM saves a checkpoint and ends the process with `termination.EXIT_STATUS`. `keys` name the
-    photos in messages. The folder `profile` gets a trace of a few steps.
-    Processes in touch with each other (`ranks`) train as one, on parts of the same
-    batches; each gets the weights, the history and SIGTERM, only rank 0 has checkpoints.
+    first; SIGTERM saves a checkpoint and ends the process with `termination.EXIT_STATUS`. The folder
+    `profile` gets a trace of a few steps. Processes in touch with each other (`ranks`) train as one, on parts
+    of the same batches; each gets the weights, the history and SIGTERM, only rank 0 has checkpoints.
 
     Raises:
-        DdmError: the loss is not finite, a checkpoint cannot be written, fewer photos a batch than processes,
-            or another process is gone.
+        DdmError: the loss is not finite, a checkpoint cannot be written, photos cannot be read, fewer photos
+            a batch than processes, no compiler to compile with, or another process is gone.
     """
-    where, part = device(), ranks.part(params.batch_size)
-    state = _start(networks, images.shape[1], params, name, goal.groups)
-    photos = images.to(where)
+    where = device()
+    source = PhotosInMemory(photos) if isinstance(photos, Tensor) else photos
+    state = _start(networks, source.channels, params, name, goal.groups)
     history: list[dict[str, Any]] = []
-    done = 0
+    position: Position = {}
+    done = seen = 0
     if earlier := _earlier(state, checkpoints, ranks):
         restore(state, earlier.snapshot)
         history += earlier.history
         for line in history:
             observe(Observation(**line))
-        done = earlier.step
-    watch = LossWatch(name, keys, checkpoints.standing if checkpoints else lambda: NO_CHECKPOINT)
+        done, position = earlier.step, earlier.snapshot.values["position"]
+    watch = LossWatch(name, checkpoints.standing if checkpoints else lambda: NO_CHECKPOINT)
     clock, started = StepClock(where), time.perf_counter()
     noting = sigterm_noted() if checkpoints or ranks.world_size > 1 else nullcontext(lambda: False)
 
     with (
         noting as told_to_end,
         ranks.told_by_leader(),
+        closing(source.batches(params.batch_size, state.draws, ranks, where, position)) as batches,
         profiled(profile, params.steps - done) as step_is_done,
     ):
         for step in _progress(name, done, params.steps, shown=ranks.leads):
             # every step: augmented photos, this process's part of the batch
             clock.begin()
-            chosen = torch.randint(0, len(photos), (params.batch_size,), generator=state.draws)
-            batch = augment(photos[part.of(chosen)].float() / 255.0, state.draws, part)
-            batch = batch.contiguous(memory_format=torch.channels_last)
+            batch = next(batches)
+            pixels = batch.images.to(where, non_blocking=True).float() / 255.0
+            images = augment(pixels, state.draws, batch.part).contiguous(memory_format=torch.channels_last)
             clock.lap("data")
 
-            # every step: hide, pass on, restore, and let the discriminator judge
-            with torch.autocast(where, torch.bfloat16, enabled=params.precision == "bf16"):
-                hidden, restored = networks.round_trip(batch, state.draws, part)  # type: ignore[operator]
-                judged = scale_gradient(torch.cat([restored, hidden]), params.discrepancy_weight)
-                restored_logits, hidden_logits = state.discriminator(judged).chunk(2)
-            reconstruction = goal.distance(restored, batch)
-            discrepancy = discrepancy_loss(restored_logits, hidden_logits)
-            loss = params.reconstruction_weight * reconstruction + discrepancy
-
             # every step: all networks minimise the same loss together, as long as it is a number
+            observed = step % OBSERVE_EVERY == 0 or step == params.steps
             state.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            found = backward(networks, state, images, batch.part, params=params, goal=goal, measured=observed)
             clock.lap("forward_backward")
-            reconstruction, discrepancy = reconstruction.detach(), discrepancy.detach()
-            ranks.mean([reconstruction, discrepancy, *state.gradients()], part)
-            norm = nn.utils.clip_grad_norm_(networks.parameters(), MAX_GRADIENT_NORM)
-            watch.look(step, chosen, reconstruction + discrepancy + norm)
-            state.optimiser.step()
+            ranks.mean([*found, *state.gradients()], batch.part)
+            state.scaler.unscale_(state.optimiser)
+            norm = nn.utils.clip_grad_norm_(
+                state.clipped(discriminator=params.clip_discriminator), params.max_gradient_norm
+            )
+            reconstruction, discrepancy = found[:2]
+            # In fp16 a gradient beyond all numbers is no fault: the step is left out, the next scale smaller.
+            watched = reconstruction + discrepancy + (0.0 if state.scaler.is_enabled() else norm)
+            watch.look(step, batch.names, watched)
+            state.scaler.step(state.optimiser)
+            state.scaler.update()
             state.schedule.step()
             clock.lap("optimiser")
             state.smooth(reconstruction, step)
             step_is_done()
+            seen += batch.part.whole
             ending = ranks.any(told_to_end())
 
             # now and then: one line of history
-            if step % OBSERVE_EVERY == 0 or step == params.steps:
+            if observed:
                 watch.settle()
+                _require_scale(state, name, step)
+                error, quality = found[2:]
                 steered = params.discrepancy_weight * discrepancy
-                error = mean_absolute_error(restored.detach(), batch)
-                quality = psnr_db(restored.detach().clamp(0, 1), batch).mean()
-                ranks.mean([error, quality], part)
                 observation = Observation(
                     step=step,
                     loss=(params.reconstruction_weight * reconstruction + steered).item(),
@@ -224,7 +226,7 @@ def train(  # noqa: PLR0915 - the loop reads from top to bottom
                     psnr_db=quality.item(),
                     learning_rate=float(state.schedule.get_last_lr()[0]),
                     gradient_norm=norm.item(),
-                    images_per_second=(step - done) * params.batch_size / (time.perf_counter() - started),
+                    images_per_second=seen / (time.perf_counter() - started),
                     **dataclasses.asdict(clock.read()),
                 )
                 history.append(dataclasses.asdict(observation))
@@ -234,10 +236,52 @@ def train(  # noqa: PLR0915 - the loop reads from top to bottom
             if checkpoints and (ending or checkpoints.is_due(step)):
                 watch.settle()
                 seconds = checkpoints.earlier_seconds + time.perf_counter() - started
-                checkpoints.save(Checkpoint(step, seconds, tuple(history), take_snapshot(state)))
+                snapshot = take_snapshot(state, batch.position)
+                checkpoints.save(Checkpoint(step, seconds, tuple(history), snapshot))
             if ending:
                 _end(name, checkpoints)
     networks.to("cpu").eval()
+
+
+def backward(
+    networks: nn.Module,
+    state: TrainingState,
+    images: Tensor,
+    part: BatchPart,
+    *,
+    params: OptimisationParams,
+    goal: Goal,
+    measured: bool,
+) -> list[Tensor]:
+    """Hide, pass on, restore, let the discriminator judge; add up gradients, piece by piece of the images.
+
+    Every piece sees the draws of the whole batch. Returns scalars, means over the images: reconstruction loss
+    and L_D; and, if they are to be `measured`, the L1 error and PSNR (decibels).
+    """
+    pieces = part.pieces(params.accumulation)
+    draws = state.draws.get_state() if len(pieces) > 1 else None
+    found: list[Tensor] = []
+    for piece in pieces:
+        if draws is not None:
+            state.draws.set_state(draws)
+        own = images[piece.first - part.first : piece.last - part.first]
+        with torch.autocast(images.device.type, AUTOCAST.get(params.precision), params.precision in AUTOCAST):
+            hidden, restored = networks.round_trip(own, state.draws, piece)  # type: ignore[operator]
+            judged = scale_gradient(torch.cat([restored, hidden]), params.discrepancy_weight)
+            restored_logits, hidden_logits = state.discriminator(judged).chunk(2)
+        reconstruction = goal.distance(restored, own)
+        discrepancy = discrepancy_loss(restored_logits, hidden_logits)
+        loss = params.reconstruction_weight * reconstruction + discrepancy
+        values = [reconstruction.detach(), discrepancy.detach()]
+        if measured:
+            values.append(mean_absolute_error(restored.detach(), own))
+            values.append(psnr_db(restored.detach().clamp(0, 1), own).mean())
+        if len(pieces) > 1:
+            share = piece.photos / part.photos
+            loss, values = loss * share, [value * share for value in values]
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        found = [sum(pair) for pair in zip(found, values, strict=True)] if found else values  # type: ignore[misc]
+    return found
 
 
 def _start(
@@ -250,16 +294,38 @@ def _start(
     where = device()
     discriminator = place(Discriminator(channels), where)
     place(networks, where).train()
+    if params.compile:
+        _compile([*networks.children(), discriminator])
     every: ParameterGroup = {"params": list(networks.parameters()), "lr": params.learning_rate}
     judge: ParameterGroup = {"params": list(discriminator.parameters()), "lr": params.learning_rate / 2}
     optimiser = torch.optim.Adam([dict(group) for group in [*(groups or [every]), judge]], fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: rate_factor(step, params.steps, params.warmup_steps)
     )
-    draws = torch_generator(params.seed, f"train/{name}")
     return TrainingState(
-        networks, discriminator, optimiser, schedule, draws, smoothed_l1=torch.zeros((), device=where)
+        networks,
+        discriminator,
+        optimiser,
+        schedule,
+        torch_generator(params.seed, f"train/{name}"),
+        torch.amp.GradScaler(where, enabled=params.precision == "fp16"),
+        smoothed_l1=torch.zeros((), device=where),
     )
+
+
+def _compile(modules: Iterable[nn.Module]) -> None:
+    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        raise DdmError("compile: true needs a C++ compiler; install g++, or set compile: false")
+    for module in modules:
+        module.compile()  # in place: names of weights stay
+
+
+def _require_scale(state: TrainingState, name: str, step: int) -> None:
+    if state.scaler.is_enabled() and state.scaler.get_scale() < 1.0:
+        raise DdmError(
+            f"train {name}: at step {step} gradients overflow fp16 at any scale; set precision: bf16 or fp32,"
+            " or lower learning_rate"
+        )
 
 
 def _earlier(state: TrainingState, checkpoints: Checkpoints | None, ranks: Ranks) -> Checkpoint | None:
@@ -267,7 +333,7 @@ def _earlier(state: TrainingState, checkpoints: Checkpoints | None, ranks: Ranks
     if ranks.world_size == 1:
         return latest
     # One start for all ranks, whatever their machines round differently.
-    return shared(ranks, latest or Checkpoint(0, 0.0, (), take_snapshot(state)))
+    return shared(ranks, latest or Checkpoint(0, 0.0, (), take_snapshot(state, {})))
 
 
 def _progress(name: str, done: int, steps: int, *, shown: bool) -> Iterable[int]:

@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddm_core.checkpoint_options import CheckpointOptions
-from ddm_core.checkpoint_places import RECORD, STATE, DamagedCheckpointError, Place, place_at
+from ddm_core.checkpoint_places import (
+    RECORD,
+    STATE,
+    DamagedCheckpointError,
+    Place,
+    UnreachablePlaceError,
+    place_at,
+)
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_bytes, sha256_file, write_text
 from ddm_core.training_state import Snapshot
@@ -26,8 +33,9 @@ from ddm_core.training_state import Snapshot
 if TYPE_CHECKING:
     from ddm_core.data_parallel import Ranks
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NO_CHECKPOINT = "there is no checkpoint"
+MOST_FAILURES = 3  # of writing in a row, at a place that never took a checkpoint: its settings are wrong
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
         self._losses: dict[str, float] = {}  # of the checkpoints that are there
+        self._failures = 0  # of writing, in a row
         self._step, self._saved_at = 0, time.monotonic()
         self.earlier_seconds = 0.0
         """What processes before this one have trained, as far as it counts."""
@@ -152,7 +161,10 @@ class Checkpoints:
         try:
             self._place.write(checkpoint.name, lambda folder: _fill(folder, checkpoint))
             self._losses[checkpoint.name] = checkpoint.smoothed_l1
+            self._failures = 0
             self._remove_superseded()
+        except UnreachablePlaceError as error:
+            self._note_failure(checkpoint, error)
         except (OSError, SafetensorError) as error:
             text = str(error).rpartition("error: ")[2].partition(" (os error")[0]  # safetensors' own words
             reason = error.strerror if isinstance(error, OSError) else text
@@ -160,6 +172,19 @@ class Checkpoints:
                 f"{self._place.address}: the checkpoint of step {checkpoint.step} cannot be written"
                 f" ({reason}); make room there and run the same command again; {self._standing()}"
             ) from None
+
+    def _note_failure(self, checkpoint: Checkpoint, error: UnreachablePlaceError) -> None:
+        self._failures += 1
+        failure = (
+            f"the checkpoint of step {checkpoint.step} is not written or an old one not removed: {error}"
+        )
+        if self._failures >= MOST_FAILURES and not self._losses:
+            raise DdmError(f"{failure}; none was ever written, so the training ends") from None
+        print(
+            f"warning: {failure}; the training goes on, and the next one is tried when due;"
+            f" {self._standing()}",
+            file=sys.stderr,
+        )
 
     def _remove_superseded(self) -> None:
         best = min(self._losses, key=lambda name: (self._losses[name], name))

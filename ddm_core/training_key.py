@@ -17,9 +17,13 @@ PACKAGE = Path(__file__).parent
 TRAINING_CODE = (
     "stages/train.py",
     "data/shards.py",
+    "data/stream.py",
+    "data/order.py",
+    "data/ahead.py",
     "obfuscators",
     "evaluation.py",
     "training.py",
+    "training_photos.py",
     "data_parallel.py",
     "discrepancy.py",
     "networks.py",

@@ -22,12 +22,18 @@ class TrainingState:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     draws: torch.Generator
+    scaler: torch.amp.GradScaler
     smoothed_l1: Tensor
 
     def gradients(self) -> list[Tensor]:
         """Return the gradients of all weights, always in the same order."""
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         return [parameter.grad for parameter in parameters]
+
+    def clipped(self, *, discriminator: bool) -> list[nn.Parameter]:
+        """Return the weights whose gradients are bounded together, the discriminator's among them or not."""
+        parameters = list(self.networks.parameters())
+        return [*parameters, *self.discriminator.parameters()] if discriminator else parameters
 
     def smooth(self, reconstruction: Tensor, step: int) -> None:
         """Take the reconstruction loss of `step` (from 1) into the running mean, on the device."""
@@ -42,8 +48,8 @@ class Snapshot:
     values: dict[str, Any]
 
 
-def take_snapshot(state: TrainingState) -> Snapshot:
-    """Copy a state to memory; the training may go on at once."""
+def take_snapshot(state: TrainingState, position: dict[str, Any]) -> Snapshot:
+    """Copy a state to memory, with the photos' `position` as plain JSON; the training may go on at once."""
     optimiser = state.optimiser.state_dict()
     tensors = {"draws": state.draws.get_state(), "smoothed_l1": state.smoothed_l1}
     for part, module in _modules(state).items():
@@ -51,12 +57,17 @@ def take_snapshot(state: TrainingState) -> Snapshot:
     for number, moments in optimiser["state"].items():
         tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
     copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-    values = {"optimiser": optimiser["param_groups"], "schedule": state.schedule.state_dict()}
+    values = {
+        "optimiser": optimiser["param_groups"],
+        "schedule": state.schedule.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "position": position,
+    }
     return Snapshot(copies, copy.deepcopy(values))
 
 
 def restore(state: TrainingState, snapshot: Snapshot) -> None:
-    """Put a training of the same settings where the snapshot was taken."""
+    """Put a training of the same settings where the snapshot was taken; the photos' position is left out."""
     tensors = snapshot.tensors
     for part, module in _modules(state).items():
         prefix = f"{part}."
@@ -65,6 +76,8 @@ def restore(state: TrainingState, snapshot: Snapshot) -> None:
     moments = _moments(state.optimiser, tensors)
     state.optimiser.load_state_dict({"state": moments, "param_groups": snapshot.values["optimiser"]})
     state.schedule.load_state_dict(dict(snapshot.values["schedule"]))
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(snapshot.values["scaler"])
     state.draws.set_state(tensors["draws"])
     state.smoothed_l1.copy_(tensors["smoothed_l1"])
 

@@ -11,6 +11,7 @@ from ddm_core.errors import DdmError
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import augment, rate_factor, scale_gradient, train
+from ddm_core.training_photos import PhotosInMemory
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_the_photos_of_the_batch_are_named_when_their_loss_is_not_finite(ddm_par
 
     networks.round_trip = spoiling
     with pytest.raises(DdmError) as caught:
-        train(networks, photos, ddm_params, "tests", lambda _: None, keys=keys)
+        train(networks, PhotosInMemory(photos, keys), ddm_params, "tests", lambda _: None)
     message = str(caught.value)
     assert "\n" not in message
     assert "not finite at step 4" in message

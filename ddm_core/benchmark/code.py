@@ -22,7 +22,14 @@ WITHOUT_INFLUENCE = frozenset(
         *("params", "fetch_params", "obfuscator_params", "attack_params", "channel_names"),
         *("tracking", "tracking_address", "serving.foreign"),
         *("data.manifest", "data.photo_table", "data.splits", "data.tar_shards"),
-        *("storage", "termination", "checkpoint_options", "checkpoint_places"),
+        *(
+            "storage",
+            "storage.addresses",
+            "storage.reading",
+            "termination",
+            "checkpoint_options",
+            "checkpoint_places",
+        ),
         *(
             "training_checkpoints",
             "training_key",

@@ -15,10 +15,12 @@ ITEMS_AT_A_TIME = 32  # handing over one by one would cost as much as the work
 BATCHES_AHEAD = 4
 
 
-def read_ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
-    """Yield the items, which one thread gets."""
+def read_ahead(
+    items: Generator[Item, None, None], at_a_time: int | None = None
+) -> Generator[Item, None, None]:
+    """Yield the items, which one thread gets, `at_a_time` (ITEMS_AT_A_TIME) in one go."""
     with closing(items), ThreadPoolExecutor(1, "read_ahead") as thread:
-        yield from _in_batches(thread, lambda: thread.submit(lambda: _next_batch(items)))
+        yield from _in_batches(thread, lambda: thread.submit(lambda: _next_batch(items, at_a_time)))
 
 
 def map_ahead(
@@ -34,8 +36,8 @@ def map_ahead(
         yield from _in_batches(pool, submit)
 
 
-def _next_batch(items: Iterator[Item]) -> list[Item]:
-    return list(islice(items, ITEMS_AT_A_TIME))
+def _next_batch(items: Iterator[Item], size: int | None = None) -> list[Item]:
+    return list(islice(items, size or ITEMS_AT_A_TIME))
 
 
 def _in_batches(

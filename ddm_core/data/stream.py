@@ -71,7 +71,7 @@ class PhotoStream:
         if buffer < 1:
             raise DdmError(f"a buffer of {buffer} photos holds none; give at least 1")
         self._folder, self._open = str(prepared).rstrip("/"), opener or open_file
-        self.summary = self._read_summary()
+        self.summary = summary_of(self._folder, self._open)
         self._shards = [shard for shard in self.summary.shards if shard.name.startswith(f"{split}-")]
         if not self._shards:
             raise DdmError(f"{prepared}: no photo in the {split} split; give more photos a person")
@@ -124,14 +124,6 @@ class PhotoStream:
             )
         self._epoch, self._passed = epoch, passed
 
-    def _read_summary(self) -> Summary:
-        address = f"{self._folder}/{MANIFEST_NAME}"
-        with self._open(address) as file:
-            try:
-                return parse_summary(json.load(file), address)
-            except ValueError:
-                raise DdmError(f"{address}: not valid JSON; run ddm prepare again") from None
-
     def _ordered(self, shards: Sequence[ShardRecord], order: Sequence[int]) -> Generator[Stored, None, None]:
         """Yield the photos at these places of the stretch; those that come too early wait in the buffer."""
         waiting: dict[int, Stored] = {}
@@ -172,6 +164,20 @@ class PhotoStream:
             raise DdmError(f"{self._folder}: '{stored.key}.json' is damaged; run ddm prepare again") from None
         image = decode_stored(stored.png, f"{self._folder}: '{stored.key}.png'")
         return Photo(stored.key, image, label, identity, source)
+
+
+def summary_of(prepared: str | Path, opener: Opener | None = None) -> Summary:
+    """Read the manifest of a prepared folder or `s3://bucket/prefix`, without its photos.
+
+    Raises:
+        DdmError: missing, not ours, or of another schema version.
+    """
+    address = f"{str(prepared).rstrip('/')}/{MANIFEST_NAME}"
+    with (opener or open_file)(address) as file:
+        try:
+            return parse_summary(json.load(file), address)
+        except ValueError:
+            raise DdmError(f"{address}: not valid JSON; run ddm prepare again") from None
 
 
 def open_file(address: str) -> BinaryIO:

@@ -48,7 +48,7 @@ class Workload:
     steps: int
     gpus: int
     batch_per_gpu: int
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     shard_megabytes: int
 
     @property

@@ -29,9 +29,9 @@ class GpuType:
     source: str
     hourly_price: float | None = None
 
-    def peak(self, precision: Literal["fp32", "bf16"]) -> float:
-        """Return the peak at a precision in FLOP/s."""
-        return self.bf16_flops if precision == "bf16" else self.fp32_flops
+    def peak(self, precision: Literal["fp32", "bf16", "fp16"]) -> float:
+        """Return the peak at a precision in FLOP/s; tensor cores take fp16 as fast as bf16."""
+        return self.fp32_flops if precision == "fp32" else self.bf16_flops
 
 
 GPU_TYPES = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddm_core.data_parallel import ALONE, Ranks
+from ddm_core.errors import DdmError
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
 from ddm_core.obfuscator_params import LEARNED, LearnedParams
 from ddm_core.obfuscators.preparation import write_untrained
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ddm_core.tracking import Log
     from ddm_core.training import Goal, Observation
     from ddm_core.training_checkpoints import Checkpoints
+    from ddm_core.training_photos import Photos
 
 HISTORY_COLUMNS = (
     "step",
@@ -68,7 +70,7 @@ def run(
     params: ObfuscatorParams,
     *,
     name: str,
-    prepared: Path,
+    prepared: Path | str,
     model: Path,
     history: Path,
     tracked: bool = True,
@@ -78,6 +80,7 @@ def run(
 ) -> TrainResult:
     """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
 
+    `prepared` is a folder, or `s3://bucket/prefix` for a learned method, which then reads it as it goes.
     `model` gets obfuscator.json and weights.safetensors. `history` gets timing.json and, for a learned
     method, history.csv, speed.csv and pictures.png (x, x_e, right key, wrong key). `tracked` false leaves
     MLflow out, for callers that tell it themselves. The folder `profile` gets a trace of a few steps,
@@ -108,7 +111,8 @@ def run(
                     profile=new_history if profile == history else profile,
                 )
             else:
-                write_untrained(new_model, _description(params, prepared), prepared)
+                folder = _local(prepared)
+                write_untrained(new_model, _description(params, folder), folder)
                 digest = _digest(new_model)
             seconds = time.perf_counter() - started + (kept.earlier_seconds if kept else 0.0)
             write_json(new_history / TIMING, {"seconds": round(seconds, 1)})
@@ -117,7 +121,7 @@ def run(
     return TrainResult(digest, seconds)
 
 
-def follow(params: ObfuscatorParams, *, name: str, prepared: Path, ranks: Ranks) -> None:
+def follow(params: ObfuscatorParams, *, name: str, prepared: Path | str, ranks: Ranks) -> None:
     """Train along with rank 0, which runs the stage; write nothing.
 
     Raises:
@@ -125,30 +129,29 @@ def follow(params: ObfuscatorParams, *, name: str, prepared: Path, ranks: Ranks)
     """
     if not isinstance(params, LEARNED):
         return
-    from ddm_core.data.shards import load_photos
     from ddm_core.training import train
 
-    photos = load_photos(prepared, split="train", by=params.split)
-    networks, goal = _fresh_networks(_description(params, prepared), params, name, photos.images)
-    train(networks, photos.images, params, name, lambda _: None, keys=photos.keys, ranks=ranks, goal=goal)
+    photos = _photos(params, prepared)
+    networks, goal = _fresh_networks(_description(params, prepared), params, name, photos)
+    train(networks, photos, params, name, lambda _: None, ranks=ranks, goal=goal)
 
 
 def _opened(
-    options: CheckpointOptions | None, params: ObfuscatorParams, name: str, prepared: Path
+    options: CheckpointOptions | None, params: ObfuscatorParams, name: str, prepared: Path | str
 ) -> AbstractContextManager[Checkpoints | None]:
     if options is None or not isinstance(params, LEARNED):
         return nullcontext()
-    from ddm_core.data.manifest import read_summary
+    from ddm_core.data.stream import summary_of
     from ddm_core.training_checkpoints import open_checkpoints
     from ddm_core.training_key import training_key
 
-    return open_checkpoints(options, training_key(name, params, read_summary(prepared).dataset_digest))
+    return open_checkpoints(options, training_key(name, params, summary_of(prepared).dataset_digest))
 
 
 def _train(
     params: LearnedParams,
     name: str,
-    prepared: Path,
+    prepared: Path | str,
     model: Path,
     history: Path,
     *,
@@ -157,18 +160,17 @@ def _train(
     profile: Path | None,
     ranks: Ranks,
 ) -> str:
-    from ddm_core.data.manifest import read_manifest
-    from ddm_core.data.shards import load_photos
+    from ddm_core.data.stream import summary_of
     from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run, untracked
     from ddm_core.training import train
 
-    photos = load_photos(prepared, split="train", by=params.split)
-    manifest = read_manifest(prepared)
-    facts = {"dataset_digest": manifest.dataset_digest} | manifest.metadata
+    photos = _photos(params, prepared)
+    summary = summary_of(prepared)
+    facts = {"dataset_digest": summary.dataset_digest} | summary.metadata
     learned_from = parse(facts, TrainingData, f"{prepared}: metadata")
     description = dataclasses.replace(_description(params, prepared), trained_on=learned_from)
-    dataset = DatasetReference("prepared photos", manifest.dataset_digest, prepared)
-    origin = manifest.metadata.get("origin")
+    dataset = DatasetReference("prepared photos", summary.dataset_digest, prepared)
+    origin = summary.metadata.get("origin")
     tags = {ORIGIN_TAG: origin} if origin else None
     training = track_run(
         name=f"train/{name}",
@@ -180,7 +182,7 @@ def _train(
     with training if tracked else untracked() as run_of_training:
         if kept and run_of_training.run_id:
             kept.write_note(run_of_training.run_id)
-        networks, goal = _fresh_networks(description, params, name, photos.images)
+        networks, goal = _fresh_networks(description, params, name, photos)
         observations: list[Observation] = []
         logged = run_of_training.logged_steps("loss")
 
@@ -191,11 +193,10 @@ def _train(
 
         train(
             networks,
-            photos.images,
+            photos,
             params,
             name,
             observe,
-            keys=photos.keys,
             checkpoints=kept,
             profile=profile,
             ranks=ranks,
@@ -204,8 +205,7 @@ def _train(
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _csv_text(observations, HISTORY_COLUMNS))
         write_text(history / "speed.csv", _csv_text(observations, SPEED_COLUMNS))
-        test = load_photos(prepared, split="test", by=params.split)
-        pictures = _pictures(model, name, test.images, params.seed)
+        pictures = _pictures(model, name, _examples(params, prepared), params.seed)
         write_bytes(history / PICTURES, pictures)
         run_of_training.log_bytes(PICTURES, pictures)
         digest = _digest(model)
@@ -213,12 +213,53 @@ def _train(
     return digest
 
 
+def _photos(params: LearnedParams, prepared: Path | str) -> Photos:
+    from ddm_core.data.shards import load_photos
+    from ddm_core.training_photos import PhotosInMemory, StreamedPhotos
+
+    if _streams(params, prepared):
+        return StreamedPhotos(prepared, params.seed)
+    loaded = load_photos(_local(prepared), split="train", by=params.split)
+    return PhotosInMemory(loaded.images, loaded.keys)
+
+
+def _examples(params: LearnedParams, prepared: Path | str) -> Tensor:
+    """Return the test photos that the pictures show, uint8 [photos, channels, size, size]."""
+    from ddm_core.data.shards import load_photos
+    from ddm_core.grids import COLUMNS, example_columns
+    from ddm_core.training_photos import StreamedPhotos
+
+    if _streams(params, prepared):
+        return StreamedPhotos(prepared, params.seed, split="test").sample(COLUMNS)
+    test = load_photos(_local(prepared), split="test", by=params.split)
+    return test.images[example_columns(len(test.images))]
+
+
+def _streams(params: LearnedParams, prepared: Path | str) -> bool:
+    from ddm_core.data.stream import summary_of
+    from ddm_core.training_photos import MOST_BYTES_IN_MEMORY
+
+    if params.data != "auto" or params.split != "image":
+        return params.data == "stream"
+    summary = summary_of(prepared)
+    pixels = summary.params.channels * summary.params.image_size**2
+    return isinstance(prepared, str) or summary.counts.train * pixels > MOST_BYTES_IN_MEMORY
+
+
+def _local(prepared: Path | str) -> Path:
+    if isinstance(prepared, str):
+        raise DdmError(
+            f"{prepared}: only data: stream with split: image reads from S3; copy them to a folder"
+        )
+    return prepared
+
+
 def _fresh_networks(
-    description: Description, params: LearnedParams, name: str, images: Tensor
+    description: Description, params: LearnedParams, name: str, photos: Photos
 ) -> tuple[nn.Module, Goal]:
     from ddm_core.discrepancy import root_mean_square_error
     from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
-    from ddm_core.obfuscators.photo_start import fit_receiver
+    from ddm_core.obfuscators.photo_start import PHOTOS, fit_receiver
     from ddm_core.obfuscators.store import build_networks
     from ddm_core.seeding import make_deterministic
     from ddm_core.training import Goal
@@ -227,14 +268,14 @@ def _fresh_networks(
     networks = build_networks(description)
     if not isinstance(networks, PhotoDdmNetworks):
         return networks, Goal()
-    fit_receiver(networks, images, params.seed)
+    fit_receiver(networks, photos.sample(PHOTOS), params.seed)
     return networks, Goal(root_mean_square_error, networks.parameter_groups())
 
 
-def _description(params: ObfuscatorParams, prepared: Path) -> Description:
-    from ddm_core.data.manifest import read_manifest
+def _description(params: ObfuscatorParams, prepared: Path | str) -> Description:
+    from ddm_core.data.stream import summary_of
 
-    shape = read_manifest(prepared).params
+    shape = summary_of(prepared).params
     return Description(params, shape.channels, shape.image_size)
 
 
@@ -261,12 +302,12 @@ def _csv_text(observations: list[Observation], columns: tuple[str, ...]) -> str:
 
 def _pictures(model: Path, name: str, images: Tensor, seed: int) -> bytes:
     from ddm_core.evaluation import as_float, evaluation_key
-    from ddm_core.grids import example_columns, labelled_grid
+    from ddm_core.grids import labelled_grid
     from ddm_core.keys import nonce_stream
     from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
 
     obfuscator = load_obfuscator(model, master_key=evaluation_key(seed, "victim"))
-    photos = as_float(images[example_columns(len(images))])
+    photos = as_float(images)
     nonces = list(nonce_stream(seed, f"{name}/train/pictures", len(photos)))
     hidden = obfuscator.encrypt(photos, nonces)
     rows = {"photo x": photos, "encrypted x_e": hidden}

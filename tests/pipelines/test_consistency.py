@@ -56,6 +56,14 @@ WITHOUT_INFLUENCE_ON = {
         (stage, "ddm_core.data_parallel"): "shares out the work of `train` alone"
         for stage in ("recognise", "attack", "utility")
     },
+    **{
+        (stage, "ddm_core.training_photos"): "brings photos to `train` alone"
+        for stage in ("recognise", "attack", "utility")
+    },
+    **{
+        ("train", f"ddm_core.storage.{module}"): "moves bytes from S3 unchanged"
+        for module in ("addresses", "reading")
+    },
     ("recognise", "ddm_core.keys"): "the photos are clean, nothing is encrypted",
     ("recognise", "ddm_core.obfuscators.protocol"): "the photos are clean, nothing is encrypted",
     ("utility", "ddm_core.confusion"): "reads the recogniser, trains none",

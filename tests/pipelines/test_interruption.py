@@ -91,6 +91,11 @@ def test_dvc_repro_goes_on_after_a_kill_but_not_with_another_setting(project):
     assert visible(project / "models") == ["ddm"]
     assert list((project / ".checkpoints").iterdir()) == []
     assert run(project, "git", "status", "--porcelain", ".checkpoints").stdout == ""
+    whole = run(project, "ddm", "train", "ddm", "--models", "whole", "--histories", "whole/history")
+    assert whole.returncode == 0, whole.stderr
+    assert "going on" not in whole.stderr
+    weights = "ddm/weights.safetensors"
+    assert (project / "models" / weights).read_bytes() == (project / "whole" / weights).read_bytes()
 
 
 def kill_when_there_is_a_checkpoint(project):
