@@ -12,13 +12,13 @@ from ddm_core.errors import DdmError
 from ddm_core.storage import is_remote, split_uri
 
 PLACES = {
-    "folder": "the directory, s3://bucket/prefix or dvc://… that holds identity/image files",
+    "folder": "the folder that holds identity/image files",
     "photo_crops": "the folder of photos to cut into crops",
     "lfw": "LFW's folder or archive, or InsightFace's lfw.bin",
     "facescrub": "the folder of downloaded images",
     "casia_webface": "the folder tree, an archive of it, or the folder of train.rec",
 }
-"""What `uri` names for each source; `orl` and `scikit_image` have none."""
+"""What `uri` names for each source, here, at s3://bucket/… or at dvc://…; the others have none."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class FetchParams:
     prints it; other photos are refused, `None` takes any. `lists` are a set's own text files: FaceScrub's two
     lists, or LFW's protocol files (people.txt, pairs.txt, …), which are checked and kept. `corrections` mends
     FaceScrub's lists, `margin` widens its boxes by that fraction of their size on each side. `exclude_people`
-    is an LFW people.txt: photos of these people are left out.
+    is an LFW people.txt: photos of these people are left out. Each of these may be a path, s3://bucket/… or
+    dvc://repository@revision:path.
     """
 
     source: Literal["orl", "folder", "photo_crops", "scikit_image", "lfw", "facescrub", "casia_webface"]
@@ -46,17 +47,8 @@ class FetchParams:
             self.source not in PLACES or bool(self.uri),
             f"uri is empty; name {PLACES.get(self.source)}",
         )
-        _require(
-            self.source in ("orl", "folder") or "://" not in (self.uri or ""),
-            f"uri is an address, and source {self.source} reads local files; copy the set here first",
-        )
-        try:
-            if is_dvc(self.uri or ""):
-                parse_dvc(self.uri or "")
-            elif is_remote(self.uri or ""):
-                split_uri(self.uri or "")
-        except DdmError as error:
-            raise ValueError(str(error)) from None
+        for place in (self.uri, *self.lists, self.corrections, self.exclude_people):
+            _check_address(place or "")
         _require(
             self.digest is None or re.fullmatch(r"[0-9a-f]{64}", self.digest) is not None,
             f"digest is {self.digest!r}; it must be 64 hexadecimal digits (0-9, a-f), or null",
@@ -77,6 +69,16 @@ class FetchParams:
             f"corrections and margin are for facescrub, not for {self.source}; leave them out",
         )
         _require(0 <= self.margin < math.inf, f"margin is {self.margin}; it must not be negative")
+
+
+def _check_address(place: str) -> None:
+    try:
+        if is_dvc(place):
+            parse_dvc(place)
+        elif is_remote(place):
+            split_uri(place)
+    except DdmError as error:
+        raise ValueError(str(error)) from None
 
 
 def _require(condition: bool, message: str) -> None:

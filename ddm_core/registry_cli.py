@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ddm_core.errors import DdmError
 from ddm_core.params import Params, load
+from ddm_core.places import local_path
 from ddm_core.tracking_address import explained
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _add_gate(verbs: Verbs) -> None:
     _add_params(gate)
     gate.add_argument(
         "--metrics",
-        type=Path,
+        type=local_path,
         default="reports/metrics.json",
         metavar="PATH",
         help="the report's metrics (reports/metrics.json)",
@@ -96,7 +96,11 @@ def _add_reason(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _add_params(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--params", type=Path, default="params.yaml", metavar="PATH", help="the parameter file (params.yaml)"
+        "--params",
+        type=local_path,
+        default="params.yaml",
+        metavar="PATH",
+        help="the parameter file (params.yaml)",
     )
 
 

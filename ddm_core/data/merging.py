@@ -15,14 +15,14 @@ from pathlib import Path
 from ddm_core.data.manifest import QuarantinedFile, ShardRecord, Summary, make_summary, write_summary
 from ddm_core.data.parts import Task, read_members, read_photos, read_quarantined
 from ddm_core.data.photo_table import PhotoRecord, Tally, write_photos
+from ddm_core.data.raw_folder import read_source
 from ddm_core.data.regions import read_rejected
-from ddm_core.data.sources import SOURCE_NAME, Listing, RawSource
+from ddm_core.data.sources import Listing
 from ddm_core.data.splits import Split, SplitItem, split_by_identity, split_by_image
 from ddm_core.data.tar_shards import ShardWriter, tar_member
 from ddm_core.errors import DdmError
-from ddm_core.files import atomic_directory, read_json
+from ddm_core.files import atomic_directory
 from ddm_core.params import PrepareParams
-from ddm_core.strict import parse
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,6 @@ def _store(
 
 def _read_metadata(raw: Path) -> dict[str, str]:
     """Return what the raw folder says of itself; a folder that was not laid by fetch says nothing."""
-    path = raw / SOURCE_NAME
-    if not path.exists():
-        return {}
-    source = dataclasses.asdict(parse(read_json(path), RawSource, str(path)))
-    return {name: value for name, value in source.items() if value is not None}
+    source = read_source(raw)
+    known = dataclasses.asdict(source) if source else {}
+    return {name: value for name, value in known.items() if value is not None}

@@ -33,7 +33,7 @@ CREDITS = {
     "facescrub": "Ng, Winkler, A data-driven approach to cleaning large face datasets (FaceScrub, 2014)",
     "casia_webface": "Yi, Lei, Liao, Li, Learning face representation from scratch (CASIA-WebFace, 2014)",
 }
-_PROTOCOL = {
+PROTOCOL_FILES = {
     "people.txt": read_people,
     "pairs.txt": read_pairs,
     "peopledevtrain.txt": read_development_people,
@@ -66,9 +66,9 @@ def protocol_files(params: FetchParams) -> dict[str, Path]:
         return {}
     found = {}
     for path in (Path(name).expanduser() for name in params.lists):
-        read = _PROTOCOL.get(path.name.lower())
+        read = PROTOCOL_FILES.get(path.name.lower())
         if read is None:
-            raise DdmError(f"{path}: is no protocol file of LFW; known: {', '.join(sorted(_PROTOCOL))}")
+            raise DdmError(f"{path}: is no protocol file of LFW; known: {', '.join(sorted(PROTOCOL_FILES))}")
         read(path)
         found[path.name] = path
     return found

@@ -12,32 +12,32 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
 from ddm_core.data.dvc_source import is_dvc, read_dvc
 from ddm_core.data.raw import RawPhoto, Region, Rejected
-from ddm_core.data.readers import CREDITS, open_source, protocol_files
-from ddm_core.data.regions import write_regions, write_rejected
+from ddm_core.data.raw_folder import PROTOCOL, read_source
+from ddm_core.data.readers import CREDITS, PROTOCOL_FILES, open_source, protocol_files
+from ddm_core.data.regions import REGIONS_NAME, write_regions, write_rejected
 from ddm_core.data.sources import SOURCE_NAME, RawSource, combined_digest, list_photos
 from ddm_core.errors import DdmError
-from ddm_core.fetch_params import FetchParams
-from ddm_core.files import atomic_directory, sha256_file, write_json
-from ddm_core.storage import download_tree, is_remote
-
-PROTOCOL = "protocol"
+from ddm_core.fetch_params import PLACES, FetchParams
+from ddm_core.files import atomic_directory, sha256_bytes, sha256_file, write_json
+from ddm_core.storage import EVERYTHING, RAW, Selection, discard, is_remote, mirrored
 
 
 @dataclass(frozen=True)
 class FetchResult:
     """How many photos of how many people now lie in the raw folder, and the digest that names them.
 
-    `digest` is the hexadecimal SHA-256 over the photos' relative names and contents
-    (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects. `rejected` files are named
-    in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say. `origin` is
-    the git commit and DVC's hash of photos that came from a DVC project.
+    `digest` is the hexadecimal SHA-256 over the relative names and contents of the photos and, where there
+    is one, of regions.jsonl (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects.
+    `source` is the kind of source that the photos came from first: a folder of ours says so. `rejected`
+    files are named in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params
+    say. `origin` is the git commit and DVC's hash of photos that came from a DVC project.
     """
 
     source: str
@@ -54,7 +54,9 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
     """Fill the folder `raw` from the source that params name; an earlier `raw` is replaced only at the end.
 
     One photo at a time is in memory. Beside the photos: source.json, and where there is something to say
-    regions.jsonl (where the faces are), rejected.jsonl, and protocol/ with the set's own lists.
+    regions.jsonl (where the faces are), rejected.jsonl, and protocol/ with the set's own lists. What is
+    downloaded from S3 is kept in `.<raw>.staging` beside `raw` until `raw` is there, so that a run that was
+    cut short is gone on with.
 
     Raises:
         DdmError: the source is missing, is not the one we know, holds no photo or cannot be read; its photos
@@ -62,27 +64,32 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
     """
     _refuse_bad_place(params, raw)
     excluded: Counter[str] = Counter()
+    staging = raw.with_name(f".{raw.name}.staging")
     with atomic_directory(raw) as temporary:
-        with _local(params, temporary) as (local, origin):
+        with _local(params, staging) as (local, origin):
             rejected = _lay_photos(local, temporary, excluded)
-        _describe(temporary, RawSource(params.source, CREDITS[params.source], origin))
-        _lay_protocol(params, temporary)
+            _lay_protocol(local, temporary)
+            source = _described(local, origin)
+        _describe(temporary, source)
         result = dataclasses.replace(
-            _measure(params.source, temporary),
-            origin=origin,
+            _measure(source.source, temporary),
+            origin=source.origin,
             rejected=rejected,
             excluded_people=len(excluded),
             excluded_photos=excluded.total(),
         )
         _refuse_other_photos(params, result)
+    discard(staging)
     return result
 
 
 def _refuse_bad_place(params: FetchParams, raw: Path) -> None:
     uri = params.uri or ""
-    if params.source == "orl":
+    if params.source not in PLACES:
         if uri:
-            raise DdmError("fetch: uri is set, but source is orl; set source to folder, or uri to null")
+            raise DdmError(
+                f"fetch: uri is set, but source is {params.source}; set source to folder, or uri to null"
+            )
     elif "://" not in uri:
         folders = Path(uri).expanduser().resolve(), raw.resolve()
         outside, inside = sorted(folders, key=lambda path: len(path.parts))
@@ -91,20 +98,47 @@ def _refuse_bad_place(params: FetchParams, raw: Path) -> None:
 
 
 @contextmanager
-def _local(params: FetchParams, folder: Path) -> Iterator[tuple[FetchParams, str | None]]:
-    """Yield params whose photos lie on this machine, and the version of those that DVC keeps."""
-    uri = params.uri or ""
-    if not is_remote(uri) and not is_dvc(uri):
-        yield params, None
-        return
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp") as place:
-        origin = None
-        if is_dvc(uri):
+def _local(params: FetchParams, staging: Path) -> Iterator[tuple[FetchParams, str | None]]:
+    """Yield params whose files lie on this machine, and the version of photos that DVC keeps."""
+    with ExitStack() as stack:
+
+        def bring(uri: str | None, selection: Selection = EVERYTHING) -> tuple[str | None, str | None]:
+            return stack.enter_context(_brought(uri, staging, selection)) if uri else (uri, None)
+
+        uri, origin = bring(params.uri, RAW if params.source == "folder" else EVERYTHING)
+        local = dataclasses.replace(
+            params,
+            uri=uri,
+            lists=tuple(str(bring(name)[0]) for name in params.lists),
+            corrections=bring(params.corrections)[0],
+            exclude_people=bring(params.exclude_people)[0],
+        )
+        yield local, origin
+
+
+@contextmanager
+def _brought(uri: str, staging: Path, selection: Selection) -> Iterator[tuple[str, str | None]]:
+    """Yield the local path of what a path or an address names, and its version if DVC keeps it."""
+    if is_dvc(uri):
+        # Not in `staging`: DVC begins anew each time.
+        staging.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=staging.parent, prefix=f"{staging.name}.", suffix=".tmp"
+        ) as place:
             version = read_dvc(uri, Path(place))
-            origin = f"commit {version.commit}, DVC {version.digest}"
-        else:
-            download_tree(uri, Path(place))
-        yield dataclasses.replace(params, uri=place), origin
+            yield str(version.place), f"commit {version.commit}, DVC {version.digest}"
+    elif is_remote(uri):
+        with mirrored(uri, staging / sha256_bytes(uri.encode())[:16], selection=selection) as path:
+            yield str(path), None
+    else:
+        yield uri, None
+
+
+def _described(params: FetchParams, origin: str | None) -> RawSource:
+    """Return whom to credit: a folder that an earlier fetch laid knows better than we do."""
+    known = read_source(_folder(params)) if params.source == "folder" else None
+    source = known or RawSource(params.source, CREDITS[params.source])
+    return dataclasses.replace(source, origin=origin or source.origin)
 
 
 def _describe(folder: Path, source: RawSource) -> None:
@@ -141,9 +175,22 @@ def _write(photo: RawPhoto, folder: Path) -> None:
 
 
 def _lay_protocol(params: FetchParams, folder: Path) -> None:
-    for name, path in protocol_files(params).items():
+    for name, path in _protocol(params).items():
         (folder / PROTOCOL).mkdir(exist_ok=True)
         shutil.copyfile(path, folder / PROTOCOL / name)
+
+
+def _protocol(params: FetchParams) -> dict[str, Path]:
+    """Return LFW's protocol files: those that params list, or those that lie in a folder of ours."""
+    if params.source != "folder":
+        return protocol_files(params)
+    there = sorted((_folder(params) / PROTOCOL).glob("*.txt"))
+    lists = tuple(str(path) for path in there if path.name.lower() in PROTOCOL_FILES)
+    return protocol_files(dataclasses.replace(params, source="lfw", lists=lists))
+
+
+def _folder(params: FetchParams) -> Path:
+    return Path(params.uri or "").expanduser()
 
 
 def _measure(source: str, folder: Path) -> FetchResult:
@@ -151,8 +198,10 @@ def _measure(source: str, folder: Path) -> FetchResult:
     from tqdm import tqdm
 
     photos = list_photos(folder)
-    files = tqdm(photos, desc="digest", unit="photo")
-    digest = combined_digest((photo.relative, sha256_file(folder / photo.relative)) for photo in files)
+    names = [photo.relative for photo in photos]
+    names += [REGIONS_NAME] if (folder / REGIONS_NAME).exists() else []
+    files = tqdm(names, desc="digest", unit="photo")
+    digest = combined_digest((name, sha256_file(folder / name)) for name in files)
     return FetchResult(source, len(photos), len({photo.identity for photo in photos}), digest)
 
 

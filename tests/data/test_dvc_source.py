@@ -171,7 +171,6 @@ def test_a_branch_stands_for_the_commit_it_had(repository, tmp_path):
 WRONG = {
     "{repository}@v9:data/raw": "the repository has no revision v9; name a branch, a tag or a commit",
     "{repository}@v1:data/nothing": "the repository has no data/nothing at v1; `dvc list` shows what",
-    "{repository}@v1:data/raw/anna/1.png": "is a file; name the folder of photos",
     "{repository}-nowhere@v1:data/raw": "no git repository there, or no access to it",
     "http://127.0.0.1:1/faces@v1:data/raw": "no git repository there, or no access to it",
 }
@@ -224,6 +223,13 @@ def test_what_takes_too_long_is_given_up(repository, tmp_path):
     with pytest.raises(DdmError, match=r"no end within 0\.01 seconds; check the network"):
         read_dvc(f"dvc://{repository}@v1:data/raw", tmp_path, timeout_seconds=0.01)
     assert names(tmp_path) == []
+
+
+def test_a_single_file_comes_under_its_own_name(repository, tmp_path):
+    version = read_dvc(f"dvc://{repository}@v1:data/raw/anna/1.png", tmp_path)
+    assert tree(tmp_path) == {"1.png": PHOTOS["anna/1.png"]}
+    assert version.place == tmp_path / "1.png"
+    assert version.digest == hashlib.md5(PHOTOS["anna/1.png"]).hexdigest()
 
 
 # Through ddm fetch

@@ -1,7 +1,9 @@
 """fetch fills the raw folder or leaves it as it was."""
 
+import hashlib
 import importlib.metadata
 import json
+import shutil
 import sys
 import tracemalloc
 from pathlib import Path
@@ -160,7 +162,80 @@ def test_a_download_that_fails_leaves_the_earlier_raw_folder(s3, photo_folder, t
     assert names(tmp_path) == ["raw"]
 
 
+def raw_folder(root):
+    """A raw folder as fetch lays one of FaceScrub, with LFW's people beside it."""
+    (root / "anna").mkdir(parents=True)
+    (root / "anna/1.jpg").write_bytes(b"a photo")
+    (root / "protocol").mkdir()
+    (root / "protocol/people.txt").write_text("1\n1\nanna\t1\n")
+    (root / "source.json").write_text('{"source": "facescrub", "credit": "Ng, Winkler"}')
+    write_regions(root, {"anna/1.jpg": Region(box=(1.0, 2.0, 3.0, 4.0))})
+    write_rejected(root, [Rejected("anna/2.jpg", "torn; take another")])
+    return root
+
+
+@pytest.mark.parametrize("lies", ["here", "on S3"])
+def test_a_raw_folder_comes_with_all_that_lies_beside_its_photos(s3, tmp_path, lies):
+    raw = raw_folder(tmp_path / "made")
+    upload(s3, raw)
+    uri = str(raw) if lies == "here" else "s3://faces/photos"
+    result = fetch.run(FetchParams("folder", uri), raw=tmp_path / "raw")
+    source = json.loads((tmp_path / "raw/source.json").read_text())
+    assert source == {"source": "facescrub", "credit": "Ng, Winkler"}
+    assert read_regions(tmp_path / "raw") == read_regions(raw)
+    assert read_rejected(tmp_path / "raw") == read_rejected(raw)
+    assert (tmp_path / "raw/protocol/people.txt").read_bytes() == (raw / "protocol/people.txt").read_bytes()
+    assert (result.source, result.photos, result.rejected) == ("facescrub", 1, 1)
+    assert names(tmp_path) == ["made", "raw"]
+
+
+def test_lfw_comes_from_s3_as_an_archive_with_its_lists_and_the_people_to_leave_out(s3, tmp_path):
+    lfw_folder(tmp_path / "lfw")
+    shutil.make_archive(str(tmp_path / "lfw"), "gztar", tmp_path, "lfw")
+    s3.upload_file(str(tmp_path / "lfw.tar.gz"), "faces", "sets/lfw.tgz")
+    s3.put_object(Bucket="faces", Key="sets/people.txt", Body=b"1\n3\nAnna_Lee\t2\nBo_Chen\t1\nZoe\t2\n")
+    s3.put_object(Bucket="faces", Key="out/people.txt", Body=b"1\n1\nBo_Chen\t1\n")
+    params = FetchParams(
+        "lfw",
+        "s3://faces/sets/lfw.tgz",
+        lists=("s3://faces/sets/people.txt",),
+        exclude_people="s3://faces/out/people.txt",
+    )
+    result = fetch.run(params, raw=tmp_path / "raw")
+    assert (result.photos, result.identities, result.excluded_photos) == (4, 2, 1)
+    assert (tmp_path / "raw/protocol/people.txt").read_bytes().startswith(b"1\n3\nAnna_Lee")
+    assert names(tmp_path) == ["lfw", "lfw.tar.gz", "raw"]
+
+
+def test_facescrub_comes_from_s3_with_its_lists_and_corrections(s3, tmp_path):
+    content, sha256 = b"an image", hashlib.sha256(b"an image").hexdigest()
+    line = f"Anna Lee\t7\t70\thttp://photos.example/7.jpg\t10,20,30,60\t{sha256}\n"
+    header = "name\timage_id\tface_id\turl\tbbox\tsha256\n"
+    correction = "name\timage_id\tface_id\taction\tvalue\nAnna Lee\t7\t70\tbbox\t1,2,3,4\n"
+    objects = {"images/Anna Lee/7.jpg": content, "actors.txt": header + line, "mend.txt": correction}
+    for key, body in objects.items():
+        s3.put_object(Bucket="faces", Key=key, Body=body)
+    params = FetchParams(
+        "facescrub",
+        "s3://faces/images",
+        lists=("s3://faces/actors.txt",),
+        corrections="s3://faces/mend.txt",
+    )
+    assert fetch.run(params, raw=tmp_path / "raw").photos == 1
+    (region,) = read_regions(tmp_path / "raw").values()
+    assert region.box == (1.0, 2.0, 3.0, 4.0)
+
+
 # The digest
+
+
+def test_the_digest_covers_where_the_faces_are(tmp_path):
+    raw = raw_folder(tmp_path / "made")
+    first = fetch.run(FetchParams("folder", str(raw)), raw=tmp_path / "raw").digest
+    laid = tree(tmp_path / "raw")
+    assert first == tree_digest({name: laid[name] for name in ("anna/1.jpg", "regions.jsonl")})
+    write_regions(raw, {"anna/1.jpg": Region(box=(1.0, 2.0, 3.0, 5.0))})
+    assert fetch.run(FetchParams("folder", str(raw)), raw=tmp_path / "raw").digest != first
 
 
 def test_the_digest_is_that_of_the_photos_as_they_lie_in_the_raw_folder(photo_folder, tmp_path):
@@ -276,7 +351,9 @@ def test_a_file_that_is_no_protocol_file_is_refused_before_anything_is_laid(tmp_
         ({"source": "facescrub", "uri": "x"}, "lists is empty; name facescrub_actors.txt"),
         ({"source": "folder", "uri": "x", "lists": ("a",)}, "lists are for lfw and facescrub"),
         ({"source": "folder", "uri": "x", "margin": 0.1}, "corrections and margin are for facescrub"),
-        ({"source": "lfw", "uri": "s3://faces/lfw"}, "uri is an address"),
+        ({"source": "lfw", "uri": "https://host/lfw"}, "neither a local path nor s3://bucket/prefix"),
+        ({"source": "lfw", "uri": "x", "lists": ("dvc://x",)}, "uri is not dvc://<git repository>@"),
+        ({"source": "folder", "uri": "x", "exclude_people": "s3:/x"}, "neither a local path nor"),
         ({"source": "facescrub", "uri": "x", "lists": ("a",), "margin": -1.0}, "must not be negative"),
     ],
 )
