@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddm_core.places import local_path
+
 if TYPE_CHECKING:
     from ddm_core.params import Params
 
@@ -14,14 +16,14 @@ def add_parameter_options(parser: argparse.ArgumentParser, params_file: Path | N
     """Add --params, --params-file (default `params_file`) and --param: where a run's settings come from."""
     parser.add_argument(
         "--params",
-        type=Path,
+        type=local_path,
         default=Path("params.yaml"),
         metavar="PATH",
         help="the parameter file (params.yaml)",
     )
     parser.add_argument(
         "--params-file",
-        type=Path,
+        type=local_path,
         default=params_file,
         metavar="PATH",
         help=f"YAML of the same shape that changes some of them ({params_file or 'none'})",
@@ -40,7 +42,10 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="REF", help="container image of every task, pinned by digest")
     parser.add_argument("--gpu", type=int, default=0, metavar="N", help="GPUs of a task that uses one (0)")
     parser.add_argument(
-        "--resources", type=Path, metavar="PATH", help="requests, limits, retries (pipelines/resources.yaml)"
+        "--resources",
+        type=local_path,
+        metavar="PATH",
+        help="requests, limits, retries (pipelines/resources.yaml)",
     )
 
 

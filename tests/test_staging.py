@@ -12,7 +12,7 @@ from ddm_core.errors import DdmError
 from ddm_core.params import load
 from ddm_core.places import RemotePlace, is_remote, place
 from ddm_core.results import ATTACKERS, CONTROLS
-from ddm_core.stages import prepare
+from ddm_core.stages import fetch, prepare
 from ddm_core.staging import staged
 
 CHECKOUT = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def keys(s3, prefix):
         ("decrypt", "s3://faces/photo.png", "--out", "out"),
         ("data", "publish", "s3://faces/prepared", "s3://faces/copy"),
         ("data", "fetch", "facescrub", "--list", "s3://faces/list.txt", "--out", "out"),
-        ("compile", "--output", "https://name:hidden@host/pipeline.yaml"),
+        ("pipeline", "compile", "--output", "https://name:hidden@host/pipeline.yaml"),
     ],
     ids=" ".join,
 )
@@ -99,11 +99,16 @@ def test_an_address_that_a_stage_cannot_use_is_refused_before_it_runs(project, c
     assert names(project) == ["params.yaml"]
 
 
-def test_a_stage_that_is_called_with_an_address_for_a_path_does_not_take_it_for_a_folder(project, photo_folder):
+def test_a_stage_that_is_called_with_an_address_for_a_path_does_not_take_it_for_a_folder(
+    project, photo_folder
+):
     """`Path` makes `s3:/faces/prepared` of it."""
+    params = load(Path("params.yaml"))
     with pytest.raises(DdmError, match="a local path is needed here, and an address was given"):
-        prepare.run(load("params.yaml").prepare, raw=photo_folder, prepared=Path("s3://faces/prepared"))
-    assert "s3:" not in names(project)
+        prepare.run(params.prepare, raw=photo_folder, prepared=Path("s3://faces/prepared"))
+    with pytest.raises(DdmError, match="a local path is needed here, and an address was given"):
+        fetch.run(params.fetch, raw=Path("s3://faces/raw"))
+    assert names(project) == ["params.yaml"]
 
 
 def test_a_place_goes_down_as_a_path_does():
@@ -143,7 +148,7 @@ def test_the_whole_pipeline_runs_from_s3_to_s3(s3, project, capsys):
     assert keys(s3, "run/models/") == {"none/obfuscator.json", "mosaic8/obfuscator.json"}
     assert "mosaic8/clean/result.json" in keys(s3, "run/attacks/")
     assert keys(s3, "run/report/") >= {"metrics.json", "report.html"}
-    assert names(project) == [".staging", "mlflow.db", "params.yaml"]
+    assert names(project) == [".staging", "params.yaml"]
     assert {path.parts[0] for path in map(Path, tree(project / ".staging"))} == {"downloads"}
 
 
