@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -67,6 +69,17 @@ def place(text: str) -> Place:
     if any(part in ("", ".", "..") for part in prefix.split("/")):
         raise argparse.ArgumentTypeError("names no plain prefix in a bucket; write s3://bucket/prefix")
     return RemotePlace(f"s3://{bucket}/{prefix}")
+
+
+@contextmanager
+def shown_as(local: Path, address: str) -> Iterator[None]:
+    """Let errors in the block name `address` where they name the path that what lies there has here."""
+    try:
+        yield
+    except DdmError as error:
+        if str(local) in str(error):
+            raise DdmError(str(error).replace(str(local), address)) from None
+        raise
 
 
 def require_local(path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ddm_core.errors import DdmError
 from ddm_core.files import sha256_bytes
-from ddm_core.places import Place, RemotePlace
+from ddm_core.places import Place, RemotePlace, shown_as
 from ddm_core.storage import (
     EVERYTHING,
     RAW,
@@ -68,7 +68,9 @@ class Staging:
         if isinstance(place, Path):
             return place
         folder = _root() / "downloads" / sha256_bytes(place.uri.encode())[:16]
-        return self.stack.enter_context(mirrored(place.uri, folder, selection=_selection(kind)))
+        path = self.stack.enter_context(mirrored(place.uri, folder, selection=_selection(kind)))
+        self.stack.enter_context(shown_as(path, place.uri))
+        return path
 
     def read_those_there(self, places: Iterable[Place], kind: str) -> list[Path]:
         """Return the paths of those inputs of a kind in MANIFESTS that are there; raises as `read`."""
@@ -94,6 +96,7 @@ class Staging:
             raise DdmError(f"{place}/{manifest}: a set is published there; name another prefix")
         folder = self.local(place)
         self.outputs.append(_Output(folder, place))
+        self.stack.enter_context(shown_as(folder, place.uri))
         return folder
 
     def local(self, place: Place) -> Path:
@@ -121,8 +124,8 @@ def staged() -> Iterator[Staging]:
     with ExitStack() as stack:
         staging = Staging(stack)
         yield staging
-        for output in staging.outputs:
-            _publish(output)
+    for output in staging.outputs:
+        _publish(output)
 
 
 def publish(folder: Path, place: RemotePlace) -> Published:

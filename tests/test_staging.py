@@ -175,6 +175,13 @@ def test_shares_are_made_and_merged_with_the_set_on_s3(s3, project, capsys):
     assert "manifest.json" in keys(s3, "prepared/")
 
 
+def test_what_is_wrong_with_an_input_names_its_address(s3, project, capsys):
+    s3.put_object(Bucket="faces", Key="prepared/manifest.json", Body=b"{}")
+    status, _, error = ddm(capsys, "recognise", "--prepared", "s3://faces/prepared")
+    assert status == 1
+    assert error.startswith("ddm: error: s3://faces/prepared/manifest.json: schema version None")
+
+
 def test_a_set_that_is_not_whole_is_not_read(s3, project, capsys):
     s3.put_object(Bucket="faces", Key="prepared/train-0000.tar", Body=b"the first of several")
     status, _, error = ddm(capsys, "recognise", "--prepared", "s3://faces/prepared")

@@ -26,6 +26,7 @@ from ddm_core.data.sources import SOURCE_NAME, RawSource, combined_digest, list_
 from ddm_core.errors import DdmError
 from ddm_core.fetch_params import PLACES, FetchParams
 from ddm_core.files import atomic_directory, sha256_bytes, sha256_file, write_json
+from ddm_core.places import shown_as
 from ddm_core.storage import EVERYTHING, RAW, Selection, discard, is_remote, mirrored
 
 
@@ -124,11 +125,13 @@ def _brought(uri: str, staging: Path, selection: Selection) -> Iterator[tuple[st
         staging.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=staging.parent, prefix=f"{staging.name}.", suffix=".tmp"
-        ) as place:
-            version = read_dvc(uri, Path(place))
-            yield str(version.place), f"commit {version.commit}, DVC {version.digest}"
+        ) as folder:
+            version = read_dvc(uri, Path(folder))
+            with shown_as(version.place, uri):
+                yield str(version.place), f"commit {version.commit}, DVC {version.digest}"
     elif is_remote(uri):
-        with mirrored(uri, staging / sha256_bytes(uri.encode())[:16], selection=selection) as path:
+        place = staging / sha256_bytes(uri.encode())[:16]
+        with mirrored(uri, place, selection=selection) as path, shown_as(path, uri):
             yield str(path), None
     else:
         yield uri, None

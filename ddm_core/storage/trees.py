@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from ddm_core.storage.reading import go_on
 
 JOURNAL = "objects.jsonl"
 PARTS = "parts"
+PAUSE = 0.2  # seconds between two looks at what other processes do
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,16 @@ def mirrored(
             raise DdmError(f"{uri}: {selection.missing}")
     lock = _locked(place)
     try:
-        if not mirror.holds(objects):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        while not mirror.holds(objects):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # another reads here, or brings what we want too
+                time.sleep(PAUSE)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                continue
             mirror.bring(objects)
             fcntl.flock(lock, fcntl.LOCK_SH)
+            break
         yield mirror.folder / name if single else mirror.folder
     finally:
         os.close(lock)

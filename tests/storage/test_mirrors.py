@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from folders import names, tree
 from ddm_core.errors import DdmError
 from ddm_core.params import FetchParams
 from ddm_core.stages import fetch
-from ddm_core.storage import Selection, mirrored, reading
+from ddm_core.storage import Selection, discard, mirrored, reading
 from ddm_core.storage.trees import JOURNAL, PARTS
 
 LARGE = os.urandom(2_000_000)
@@ -183,6 +184,33 @@ def test_a_selection_takes_a_part_and_says_what_it_misses(s3, hasty, tmp_path):
     with pytest.raises(DdmError, match=r"^s3://faces/photos: no c below it$"):
         bring(tmp_path / "other", hasty, selection=Selection(needs=lambda _: False, missing="no c below it"))
     assert names(tmp_path) == ["place"]
+
+
+def test_several_readers_at_a_time_ask_once_and_do_not_wait_for_each_others_end(proxy, s3, hasty, tmp_path):
+    lay(s3, SMALL)
+    inside, found = threading.Barrier(3, timeout=60), []
+
+    def read():
+        with mirrored("s3://faces/photos", tmp_path / "place", transfer=hasty) as content:
+            inside.wait()
+            found.append(tree(content))
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [SMALL] * 3
+    assert sorted(name for name, _ in gets(proxy)) == sorted(SMALL)
+
+
+def test_what_another_reader_uses_is_not_thrown_away(s3, hasty, tmp_path):
+    lay(s3, SMALL)
+    with mirrored("s3://faces/photos", tmp_path / "staging/place", transfer=hasty) as content:
+        discard(tmp_path / "staging")
+        assert tree(content) == SMALL
+    discard(tmp_path / "staging")
+    assert names(tmp_path) == []
 
 
 def test_a_break_costs_no_more_than_a_piece(proxy, hasty, broken_off):
