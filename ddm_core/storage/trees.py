@@ -22,7 +22,7 @@ from typing import Any
 from ddm_core.data.raw_folder import belongs_to_raw
 from ddm_core.data.sources import image_suffixes, photo_of
 from ddm_core.errors import DdmError
-from ddm_core.files import sha256_bytes
+from ddm_core.files import sha256_bytes, write_text
 from ddm_core.storage.addresses import split_uri
 from ddm_core.storage.client import PATIENT, Transfer
 from ddm_core.storage.objects import Listed, find, list_tagged
@@ -159,6 +159,7 @@ class _Mirror:
         for path in self._strangers(objects):
             path.unlink()
         missing = self._missing(objects)
+        self._tidy()
         parts, write = self.state / PARTS, threading.Lock()
         # All folders first: a thread that outlives an interrupt must not make one anew after their removal.
         for folder in {self.folder, parts, *((self.folder / item.name).parent for item in missing)}:
@@ -200,6 +201,11 @@ class _Mirror:
         if evidence:
             with (self.state / JOURNAL).open("a", encoding="utf-8") as journal:
                 journal.write(json.dumps(evidence) + "\n")
+
+    def _tidy(self) -> None:
+        """Write the journal anew: a line that was cut off would spoil the one after it."""
+        lines = (json.dumps(entry) + "\n" for entry in self._noted().values())
+        write_text(self.state / JOURNAL, "".join(lines))
 
     def _noted(self) -> dict[str, dict[str, Any]]:
         noted: dict[str, dict[str, Any]] = {}
