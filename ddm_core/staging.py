@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,7 @@ def _selection(kind: str | None) -> Selection:
 def staged() -> Iterator[Staging]:
     """Yield the staging of one stage; when the block ends well its outputs are published, in their order.
 
-    An output that cannot be published stays here, and the message names the command that tries again.
+    Outputs that cannot be published stay here, and the message names the commands that try again.
 
     Raises:
         DdmError: an output cannot be published.
@@ -124,8 +124,7 @@ def staged() -> Iterator[Staging]:
     with ExitStack() as stack:
         staging = Staging(stack)
         yield staging
-    for output in staging.outputs:
-        _publish(output)
+    _publish(staging.outputs)
 
 
 def publish(folder: Path, place: RemotePlace) -> Published:
@@ -141,13 +140,14 @@ def publish(folder: Path, place: RemotePlace) -> Published:
     return publish_tree(folder, place.uri, manifest=manifest, alone=manifest in ALONE)
 
 
-def _publish(output: _Output) -> None:
-    try:
-        publish(output.folder, output.place)
-    except DdmError as error:
-        command = f"ddm data publish {output.folder} {output.place}"
-        raise DdmError(f"{error}; the result is whole here, `{command}` tries again") from None
-    shutil.rmtree(output.folder)
+def _publish(outputs: Sequence[_Output]) -> None:
+    for number, output in enumerate(outputs):
+        try:
+            publish(output.folder, output.place)
+        except DdmError as error:
+            commands = (f"`ddm data publish {rest.folder} {rest.place}`" for rest in outputs[number:])
+            raise DdmError(f"{error}; the result is whole here, {' and '.join(commands)} try again") from None
+        shutil.rmtree(output.folder)
 
 
 def _root() -> Path:

@@ -205,12 +205,24 @@ def test_a_result_that_could_not_be_published_is_kept_and_the_line_says_how_to_g
     s3.put_object(Bucket="faces", Key="raw/.publishing", Body=b"of another writer")
     status, _, error = ddm(capsys, "fetch", "--raw", "s3://faces/raw")
     assert status == 1
-    command = re.search("`ddm (data publish .+ s3://faces/raw)` tries again", error)[1]
+    command = re.search("`ddm (data publish .+ s3://faces/raw)` try again", error)[1]
     s3.delete_object(Bucket="faces", Key="raw/.publishing")
     status, printed, _ = ddm(capsys, *command.split())
     assert status == 0
     assert printed.startswith("s3://faces/raw: 31 objects sent, 0 were there, ")
     assert "source.json" in keys(s3, "raw/")
+
+
+def test_results_after_one_that_could_not_be_published_are_named_too(s3, project, capsys, prepared):
+    s3.put_object(Bucket="faces", Key="models/none/.publishing", Body=b"of another writer")
+    places = ("--prepared", str(prepared), "--models", "s3://faces/models", "--histories", "s3://faces/runs")
+    status, _, error = ddm(capsys, "train", "none", *places)
+    assert status == 1
+    assert len(re.findall("`ddm data publish [^ ]+/none s3://faces/(?:models|runs)/none`", error)) == 2
+    s3.delete_object(Bucket="faces", Key="models/none/.publishing")
+    for command in re.findall("`ddm ([^`]+)`", error):
+        assert ddm(capsys, *command.split())[0] == 0
+    assert keys(s3, "") == {"models/none/obfuscator.json", "runs/none/timing.json"}
 
 
 # Publishing
