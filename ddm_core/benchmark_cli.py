@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ddm_core.errors import DdmError
+from ddm_core.places import local_path
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -68,19 +69,19 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
         ("--prepared", "data/prepared", "folder of prepared photos"),
     ):
         parser.add_argument(
-            flag, type=Path, default=Path(default), metavar="PATH", help=f"{what} ({default})"
+            flag, type=local_path, default=Path(default), metavar="PATH", help=f"{what} ({default})"
         )
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=local_path,
         metavar="PATH",
         help=f"folder of results ({RESULTS}; with --quick {RESULTS}-quick)",
     )
     parser.add_argument("--no-mlflow", action="store_true", help="tell MLflow nothing")
     parser.add_argument(
         "--document",
-        type=Path,
+        type=local_path,
         metavar="PATH",
         help="put the table between the marks of this Markdown file too, such as docs/results.md, and"
         " results.json beside it",

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ddm_core import __version__, console
 from ddm_core.benchmark_cli import add_verbs as add_benchmark_verbs
@@ -25,12 +25,16 @@ from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.demo_cli import add_verb as add_demo_verb
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.key_cli import add_verbs as add_key_verbs
-from ddm_core.params import ObfuscatorParams, Params, load, load_section
+from ddm_core.params import ObfuscatorParams, load, load_section
 from ddm_core.photos_cli import add_verbs as add_photo_verbs
+from ddm_core.places import Place, local_path, local_text, place
 from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from pipelines.cli import add_verbs as add_pipeline_verbs
+
+if TYPE_CHECKING:
+    from ddm_core.staging import Staging
 
 TRAINING_SETTINGS = """
 Settings of its entry in the train section: precision (fp32, bf16, fp16 with a loss scale), accumulation
@@ -91,13 +95,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_data_stages(verbs: Verbs) -> None:
     fetch = _stage(verbs, "fetch", _fetch, "lay the raw photos into the data folder")
-    _path(fetch, "--raw", "data/raw", "folder to write")
+    _place(fetch, "--raw", "data/raw", "folder to write")
 
     prepare = _stage(verbs, "prepare", _prepare, "decode, crop, resize, split and shard the photos")
-    _path(prepare, "--raw", "data/raw", "folder of raw photos")
-    _path(prepare, "--prepared", "data/prepared", "folder to write")
+    _place(prepare, "--raw", "data/raw", "folder of raw photos")
+    _place(prepare, "--prepared", "data/prepared", "folder to write")
     prepare.add_argument(
-        "--parts", type=Path, metavar="PATH", help="folder of the parts until the merge (PREPARED.parts)"
+        "--parts",
+        type=local_path,
+        metavar="PATH",
+        help="folder of the parts until the merge (PREPARED.parts)",
     )
     prepare.add_argument(
         "--workers", type=int, metavar="N", help="processes that decode (the available cores)"
@@ -111,15 +118,9 @@ def _add_model_stages(verbs: Verbs) -> None:
     train = _stage(verbs, "train", _train, "train one obfuscator of the params' train section")
     train.epilog = TRAINING_SETTINGS
     train.add_argument("obfuscator", help="its name in the train section")
-    train.add_argument(
-        "--prepared",
-        type=_place,
-        default=Path("data/prepared"),
-        metavar="PLACE",
-        help="folder of prepared photos, or s3://bucket/prefix to stream from (data/prepared)",
-    )
-    _path(train, "--models", "models", "folder that gets one folder an obfuscator")
-    _path(train, "--histories", "results/history", "folder that gets one folder an obfuscator")
+    _place(train, "--prepared", "data/prepared", "folder of prepared photos")
+    _place(train, "--models", "models", "folder that gets one folder an obfuscator")
+    _place(train, "--histories", "results/history", "folder that gets one folder an obfuscator")
     train.add_argument(
         "--checkpoints",
         default=DEFAULT_PLACE,
@@ -142,6 +143,7 @@ def _add_model_stages(verbs: Verbs) -> None:
     train.add_argument("--no-resume", action="store_true", help="start anew; earlier checkpoints are removed")
     train.add_argument(
         "--profile",
+        type=local_text,
         nargs="?",
         const="",
         metavar="PATH",
@@ -149,33 +151,33 @@ def _add_model_stages(verbs: Verbs) -> None:
     )
 
     recognise = _stage(verbs, "recognise", _recognise, "train the recogniser on clean photos")
-    _path(recognise, "--prepared", "data/prepared", "folder of prepared photos")
-    _path(recognise, "--recogniser", "results/recogniser", "folder to write")
+    _place(recognise, "--prepared", "data/prepared", "folder of prepared photos")
+    _place(recognise, "--recogniser", "results/recogniser", "folder to write")
 
     attack = _stage(verbs, "attack", _attack, "let one attacker loose on one obfuscator")
     attack.add_argument("obfuscator", help="its name in the train section")
     attack.add_argument("attacker", help=", ".join(ATTACKERS + LAB_ATTACKERS + CONTROLS))
     _measuring_paths(attack)
-    _path(attack, "--attacks", "results/attacks", "folder that gets OBFUSCATOR/ATTACKER")
+    _place(attack, "--attacks", "results/attacks", "folder that gets OBFUSCATOR/ATTACKER")
 
     utility = _stage(verbs, "utility", _utility, "measure what the receiver gets, channel by channel")
     utility.add_argument("obfuscator", help="its name in the train section")
     _measuring_paths(utility)
-    _path(utility, "--utility", "results/utility", "folder that gets one folder an obfuscator")
+    _place(utility, "--utility", "results/utility", "folder that gets one folder an obfuscator")
 
 
 def _add_result_stages(verbs: Verbs) -> None:
     report = _stage(verbs, "report", _report, "add everything up: metrics.json, CSVs, report.html")
-    _path(report, "--prepared", "data/prepared", "folder of prepared photos")
-    _path(report, "--attacks", "results/attacks", "folder of attack results")
-    _path(report, "--utility", "results/utility", "folder of utility results")
-    _path(report, "--histories", "results/history", "folder of training histories")
-    _path(report, "--recogniser", "results/recogniser", "folder of the clean recogniser")
-    _path(report, "--report", "reports", "folder to write")
+    _place(report, "--prepared", "data/prepared", "folder of prepared photos")
+    _place(report, "--attacks", "results/attacks", "folder of attack results")
+    _place(report, "--utility", "results/utility", "folder of utility results")
+    _place(report, "--histories", "results/history", "folder of training histories")
+    _place(report, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    _place(report, "--report", "reports", "folder to write")
 
     register = _stage(verbs, "register", _register, "register the models; only survivors are promoted")
-    _path(register, "--metrics", "reports/metrics.json", "the report's metrics")
-    _path(register, "--models", "models", "folder with one folder an obfuscator")
+    _place(register, "--metrics", "reports/metrics.json", "the report's metrics")
+    _place(register, "--models", "models", "folder with one folder an obfuscator")
     _path(register, "--registration", "results/registration.json", "file to write")
 
 
@@ -188,9 +190,9 @@ def _add_user_verbs(verbs: Verbs) -> None:
 
 
 def _measuring_paths(parser: argparse.ArgumentParser) -> None:
-    _path(parser, "--prepared", "data/prepared", "folder of prepared photos")
-    _path(parser, "--models", "models", "folder with one folder an obfuscator")
-    _path(parser, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    _place(parser, "--prepared", "data/prepared", "folder of prepared photos")
+    _place(parser, "--models", "models", "folder with one folder an obfuscator")
+    _place(parser, "--recogniser", "results/recogniser", "folder of the clean recogniser")
 
 
 def _stage(
@@ -203,11 +205,15 @@ def _stage(
 
 
 def _path(parser: argparse.ArgumentParser, flag: str, default: str, summary: str) -> None:
-    parser.add_argument(flag, type=Path, default=Path(default), metavar="PATH", help=f"{summary} ({default})")
+    parser.add_argument(
+        flag, type=local_path, default=Path(default), metavar="PATH", help=f"{summary} ({default})"
+    )
 
 
-def _place(text: str) -> Path | str:
-    return text if "://" in text else Path(text)
+def _place(parser: argparse.ArgumentParser, flag: str, default: str, summary: str) -> None:
+    parser.add_argument(
+        flag, type=place, default=Path(default), metavar="PLACE", help=f"{summary} ({default}), or s3://…"
+    )
 
 
 def _obfuscator(train: dict[str, ObfuscatorParams], name: str) -> ObfuscatorParams:
@@ -216,49 +222,56 @@ def _obfuscator(train: dict[str, ObfuscatorParams], name: str) -> ObfuscatorPara
     return train[name]
 
 
-def _trained(params: Params, models: Path) -> list[Path]:
-    return [folder for name in params.train if (folder := models / name).exists()]
-
-
 def _fetch(options: argparse.Namespace) -> None:
     from ddm_core.stages import fetch
+    from ddm_core.staging import staged
 
-    result = fetch.run(load_section(options.params, "fetch"), raw=options.raw)
+    with staged() as staging:
+        raw = staging.write(options.raw, "raw", repeatable=True)
+        result = fetch.run(load_section(options.params, "fetch"), raw=raw)
     print(console.fetched(result, options.raw))
 
 
 def _prepare(options: argparse.Namespace) -> None:
     from ddm_core.data.parts_folder import parse_share
     from ddm_core.stages import prepare
+    from ddm_core.staging import staged
 
     params = load_section(options.params, "prepare")
-    places = {"raw": options.raw, "prepared": options.prepared, "parts": options.parts}
-    if options.shard is not None:
-        share = parse_share(options.shard)
-        made = prepare.run_share(params, share=share, workers=options.workers, **places)
-        print(f"{made.folder}: share {options.shard} is there, {made.parts} of {made.total} parts")
-        return
-    stage = prepare.merge if options.merge else prepare.run
-    print(console.prepared(stage(params, workers=options.workers, **places), options.prepared))
+    shared: dict[str, Any] = {"parts": options.parts, "workers": options.workers}
+    with staged() as staging:
+        if options.shard is not None:
+            share = parse_share(options.shard)
+            raw, prepared = staging.read(options.raw, "raw"), staging.local(options.prepared)
+            made = prepare.run_share(params, share=share, raw=raw, prepared=prepared, **shared)
+            print(f"{made.folder}: share {options.shard} is there, {made.parts} of {made.total} parts")
+            return
+        prepared = staging.write(options.prepared, "prepared", repeatable=True)
+        stage = prepare.merge if options.merge else prepare.run
+        result = stage(params, raw=staging.read(options.raw, "raw"), prepared=prepared, **shared)
+    print(console.prepared(result, options.prepared))
 
 
 def _train(options: argparse.Namespace) -> None:
     from ddm_core.data_parallel import joined_ranks
     from ddm_core.stages import train
+    from ddm_core.staging import staged
 
     name = options.obfuscator
     every, resume = parse_interval(options.checkpoint_every), not options.no_resume
-    history = options.histories / name
-    with joined_ranks() as ranks:
+    with joined_ranks() as ranks, staged() as staging:
         params = _obfuscator(load_section(options.params, "train"), name)
         if not ranks.leads:
-            train.follow(params, name=name, prepared=options.prepared, ranks=ranks)
+            prepared = _photos_to_train_on(params, options.prepared, staging)
+            train.follow(params, name=name, prepared=prepared, ranks=ranks)
             return
+        model = staging.write(options.models / name, "model")
+        history = staging.write(options.histories / name, "history")
         result = train.run(
             params,
             name=name,
-            prepared=options.prepared,
-            model=options.models / name,
+            prepared=_photos_to_train_on(params, options.prepared, staging),
+            model=model,
             history=history,
             checkpoints=CheckpointOptions(options.checkpoints, every, options.checkpoint_keep, resume),
             profile=None if options.profile is None else Path(options.profile or history),
@@ -267,70 +280,94 @@ def _train(options: argparse.Namespace) -> None:
     print(console.trained(result, options.models / name))
 
 
+def _photos_to_train_on(params: ObfuscatorParams, prepared: Place, staging: Staging) -> Path | str:
+    from ddm_core.stages.train import can_stream
+
+    if isinstance(prepared, Path) or not can_stream(params):
+        return staging.read(prepared, "prepared")
+    return prepared.uri
+
+
 def _recognise(options: argparse.Namespace) -> None:
     from ddm_core.stages import recognise
+    from ddm_core.staging import staged
 
     params = load_section(options.params, "recognise")
-    result = recognise.run(params, prepared=options.prepared, recogniser=options.recogniser)
+    with staged() as staging:
+        recogniser = staging.write(options.recogniser, "recogniser")
+        prepared = staging.read(options.prepared, "prepared")
+        result = recognise.run(params, prepared=prepared, recogniser=recogniser)
     print(console.recognised(result, options.recogniser))
 
 
 def _attack(options: argparse.Namespace) -> None:
     from ddm_core.stages import attack
+    from ddm_core.staging import staged
 
     params = load(options.params)
     _obfuscator(params.train, options.obfuscator)
-    result = attack.run(
-        params.attack,
-        attacker=options.attacker,
-        prepared=options.prepared,
-        model=options.models / options.obfuscator,
-        recogniser=options.recogniser,
-        result=options.attacks / options.obfuscator / options.attacker,
-        others=_trained(params, options.models) if options.attacker == "transfer" else (),
-    )
+    trained = params.train if options.attacker == "transfer" else ()
+    with staged() as staging:
+        place = options.attacks / options.obfuscator / options.attacker
+        result = attack.run(
+            params.attack,
+            attacker=options.attacker,
+            result=staging.write(place, "result"),
+            others=staging.read_those_there((options.models / name for name in trained), "model"),
+            **_measured(options, staging),
+        )
     print(console.attacked(result))
 
 
 def _utility(options: argparse.Namespace) -> None:
     from ddm_core.stages import utility
+    from ddm_core.staging import staged
 
     params = load(options.params)
     _obfuscator(params.train, options.obfuscator)
-    result = utility.run(
-        params.utility,
-        prepared=options.prepared,
-        model=options.models / options.obfuscator,
-        recogniser=options.recogniser,
-        result=options.utility / options.obfuscator,
-    )
+    with staged() as staging:
+        place = options.utility / options.obfuscator
+        folder = staging.write(place, "result")
+        result = utility.run(params.utility, result=folder, **_measured(options, staging))
     print(console.useful(result))
+
+
+def _measured(options: argparse.Namespace, staging: Staging) -> dict[str, Path]:
+    return {
+        "prepared": staging.read(options.prepared, "prepared"),
+        "model": staging.read(options.models / options.obfuscator, "model"),
+        "recogniser": staging.read(options.recogniser, "recogniser"),
+    }
 
 
 def _report(options: argparse.Namespace) -> None:
     from ddm_core.stages import report
+    from ddm_core.staging import staged
 
-    result = report.run(
-        load(options.params),
-        prepared=options.prepared,
-        attacks=options.attacks,
-        utility=options.utility,
-        histories=options.histories,
-        recogniser=options.recogniser,
-        report=options.report,
-    )
-    print(f"{result.metrics} and {result.html} are written")
+    with staged() as staging:
+        report.run(
+            load(options.params),
+            report=staging.write(options.report, "report"),
+            prepared=staging.read(options.prepared, "prepared"),
+            attacks=staging.read(options.attacks),
+            utility=staging.read(options.utility),
+            histories=staging.read(options.histories),
+            recogniser=staging.read(options.recogniser, "recogniser"),
+        )
+    print(f"{options.report / 'metrics.json'} and {options.report / 'report.html'} are written")
 
 
 def _register(options: argparse.Namespace) -> None:
     from ddm_core.stages import register
+    from ddm_core.staging import staged
 
-    result = register.run(
-        load(options.params).register,
-        metrics=options.metrics,
-        models=options.models,
-        registration=options.registration,
-    )
+    with staged() as staging:
+        result = register.run(
+            load(options.params).register,
+            metrics=staging.read(options.metrics),
+            models=staging.read(options.models),
+            registration=options.registration,
+        )
     print(console.registered(result))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddm_core.places import Place
 from ddm_core.reporting.wording import decibels, interval, percent
 from ddm_core.results import AttackResult, UtilityResult, VerificationFigures
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ddm_core.stages.train import TrainResult
 
 
-def fetched(result: FetchResult, raw: Path) -> str:
+def fetched(result: FetchResult, raw: Place) -> str:
     """Return how many photos of how many people lie where, what was left out, and the digest to pin by."""
     parts = [f"{raw}: {result.photos} photos of {result.identities} people, source {result.source}"]
     if result.rejected:
@@ -32,7 +32,7 @@ def fetched(result: FetchResult, raw: Path) -> str:
     return ", ".join([*parts, f"digest {result.digest}"])
 
 
-def prepared(result: PrepareResult, folder: Path) -> str:
+def prepared(result: PrepareResult, folder: Place) -> str:
     """Return the split's sizes, the unreadable files and the dataset's digest."""
     counts = result.counts
     return (
@@ -41,12 +41,12 @@ def prepared(result: PrepareResult, folder: Path) -> str:
     )
 
 
-def trained(result: TrainResult, model: Path) -> str:
+def trained(result: TrainResult, model: Place) -> str:
     """Return how long it took and the digest of what was written."""
     return f"{model}: ready after {result.seconds:.1f} s, SHA-256 {result.weights_sha256}"
 
 
-def recognised(result: RecogniseResult, folder: Path) -> str:
+def recognised(result: RecogniseResult, folder: Place) -> str:
     """Return how well the recogniser names people in clean photos."""
     accuracy = _accuracy(result.clean_top1, result.ci95)
     return f"{folder}: names {accuracy} of {result.n} clean test photos"

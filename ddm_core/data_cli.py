@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from pathlib import Path
 from typing import TypeAlias
+
+from ddm_core.places import RemotePlace, local_path, place
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -15,10 +16,16 @@ UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 def add_verbs(verbs: Verbs) -> None:
     """Add the verb `data` and its own verbs to a command line."""
-    parser = verbs.add_parser("data", help="get the images of a dataset that is published as a list")
+    parser = verbs.add_parser("data", help="get the images of a published list; publish a dataset to S3")
     inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     fetch = inner.add_parser("fetch", help="download what is listed and not there yet")
     _add_facescrub(fetch.add_subparsers(title="datasets", metavar="DATASET", required=True))
+    publish = inner.add_parser(
+        "publish", help="publish a folder that a stage wrote to S3; run again to go on"
+    )
+    publish.set_defaults(run=_publish)
+    publish.add_argument("folder", type=local_path, metavar="FOLDER", help="such as data/prepared")
+    publish.add_argument("place", type=_remote, metavar="s3://BUCKET/PREFIX", help="where nothing else lies")
 
 
 def _add_facescrub(datasets: Verbs) -> None:
@@ -26,14 +33,14 @@ def _add_facescrub(datasets: Verbs) -> None:
     parser.set_defaults(run=_fetch_facescrub)
     parser.add_argument(
         "--list",
-        type=Path,
+        type=local_path,
         nargs="+",
         required=True,
         metavar="FILE",
         dest="lists",
         help="facescrub_actors.txt, facescrub_actresses.txt",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the images")
+    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder of the images")
     parser.add_argument(
         "--concurrency", type=_count, default=8, metavar="N", help="requests at a time (8); 2 at most a host"
     )
@@ -58,7 +65,10 @@ def _add_facescrub(datasets: Verbs) -> None:
         "--rate", type=_positive, default=4.0, metavar="N", help="requests a second at one host, at most (4)"
     )
     parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="dead links and why, tab-separated (DIR/dead_links.tsv)"
+        "--report",
+        type=local_path,
+        metavar="FILE",
+        help="dead links and why, tab-separated (DIR/dead_links.tsv)",
     )
     parser.add_argument(
         "--allow-private-hosts", action="store_true", help="also connect to private and loopback addresses"
@@ -85,6 +95,22 @@ def _fetch_facescrub(options: argparse.Namespace) -> None:
         f"{options.out}: {result.fetched} images fetched, {result.present} were there, "
         f"{result.dead} cannot be had ({report} says why), {malformed} bad lines in the lists"
     )
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from ddm_core.staging import publish
+
+    result = publish(options.folder, options.place)
+    print(
+        f"{options.place}: {result.sent} objects sent, {result.kept} were there, {result.bytes} bytes in all"
+    )
+
+
+def _remote(text: str) -> RemotePlace:
+    where = place(text)
+    if isinstance(where, RemotePlace):
+        return where
+    raise argparse.ArgumentTypeError(f"{text!r} is no address; write s3://bucket/prefix")
 
 
 def _count(text: str) -> int:

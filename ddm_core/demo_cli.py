@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TypeAlias
 
 from ddm_core.key_cli import add_passphrase_options, any_passphrase
+from ddm_core.places import local_path
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -20,7 +20,9 @@ def add_verb(verbs: Verbs) -> None:
         "--model", default="champion", metavar="MODEL",
         help="champion, NAME or NAME@ALIAS of the registry, or a model folder",
     )  # fmt: skip
-    demo.add_argument("--key", type=Path, metavar="FILE", help="key file (a key that only the page has)")
+    demo.add_argument(
+        "--key", type=local_path, metavar="FILE", help="key file (a key that only the page has)"
+    )
     add_passphrase_options(demo)
     demo.add_argument("--port", type=int, default=0, metavar="N", help="of 127.0.0.1 (any that is free)")
     demo.add_argument("--no-browser", action="store_true", help="print the address, open nothing")

@@ -12,13 +12,13 @@ from ddm_core.errors import DdmError
 from ddm_core.storage import is_remote, split_uri
 
 PLACES = {
-    "folder": "the directory, s3://bucket/prefix or dvc://… that holds identity/image files",
+    "folder": "the folder that holds identity/image files",
     "photo_crops": "the folder of photos to cut into crops",
     "lfw": "LFW's folder or archive",
     "facescrub": "the folder of downloaded images",
     "casia_webface": "the folder tree, an archive of it, or the folder of train.rec",
 }
-"""What `uri` names for each source; `orl` and `scikit_image` have none."""
+"""What `uri` names for each source, here, at s3://bucket/… or at dvc://…; the others have none."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class FetchParams:
     lists; LFW's protocol files (people.txt, pairs.txt, …), which are checked and kept; CASIA-WebFace's list
     of numbers and names. `corrections` mends FaceScrub's lists, `margin` widens its boxes by that fraction of
     their size on each side. `exclude_people` is an LFW people.txt: photos of these people are left out.
-    `verification` is InsightFace's lfw.bin, kept for the verification attacker.
+    `verification` is InsightFace's lfw.bin, kept for the verification attacker. Each of these may be a path,
+    s3://bucket/… or dvc://repository@revision:path.
     """
 
     source: Literal["orl", "folder", "photo_crops", "scikit_image", "lfw", "facescrub", "casia_webface"]
@@ -48,17 +49,8 @@ class FetchParams:
             self.source not in PLACES or bool(self.uri),
             f"uri is empty; name {PLACES.get(self.source)}",
         )
-        _require(
-            self.source in ("orl", "folder") or "://" not in (self.uri or ""),
-            f"uri is an address, and source {self.source} reads local files; copy the set here first",
-        )
-        try:
-            if is_dvc(self.uri or ""):
-                parse_dvc(self.uri or "")
-            elif is_remote(self.uri or ""):
-                split_uri(self.uri or "")
-        except DdmError as error:
-            raise ValueError(str(error)) from None
+        for place in (self.uri, *self.beside, self.exclude_people):
+            _check_address(place or "")
         _require(
             self.digest is None or re.fullmatch(r"[0-9a-f]{64}", self.digest) is not None,
             f"digest is {self.digest!r}; it must be 64 hexadecimal digits (0-9, a-f), or null",
@@ -70,16 +62,22 @@ class FetchParams:
         """Whether these params name the photos themselves, so that they always give the same raw folder.
 
         So do a digest, a full commit of a DVC project, and a set that comes with a package. An address alone
-        does not, nor do text files, which may change beside photos that have a digest.
+        does not. What lies beside the photos (`lists`, `corrections`, `verification`) has no digest, so it
+        must be at full commits.
         """
-        if self.lists or self.corrections:
+        if not all(map(_names_a_commit, self.beside)):
             return False
-        return self.digest is not None or (self.exclude_people is None and self._names_a_version())
+        return self.digest is not None or (
+            self._names_a_version() and (self.exclude_people is None or _names_a_commit(self.exclude_people))
+        )
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The files that decide or are kept beside the photos, and that the photos' digest does not cover."""
+        return tuple(place for place in (*self.lists, self.corrections, self.verification) if place)
 
     def _names_a_version(self) -> bool:
-        if is_dvc(self.uri or ""):
-            return re.fullmatch(r"[0-9a-f]{40}", parse_dvc(self.uri or "").revision) is not None
-        return self.source in ("orl", "scikit_image")
+        return self.source not in PLACES or _names_a_commit(self.uri or "")
 
     def _check_what_only_some_sources_have(self) -> None:
         _require(
@@ -103,6 +101,20 @@ class FetchParams:
             f"corrections and margin are for facescrub, not for {self.source}; leave them out",
         )
         _require(0 <= self.margin < math.inf, f"margin is {self.margin}; it must not be negative")
+
+
+def _names_a_commit(place: str) -> bool:
+    return is_dvc(place) and re.fullmatch(r"[0-9a-f]{40}", parse_dvc(place).revision) is not None
+
+
+def _check_address(place: str) -> None:
+    try:
+        if is_dvc(place):
+            parse_dvc(place)
+        elif is_remote(place):
+            split_uri(place)
+    except DdmError as error:
+        raise ValueError(str(error)) from None
 
 
 def require_pinned(params: FetchParams, *, pinned: bool = True) -> FetchParams:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ddm_core.errors import DdmError
+from ddm_core.places import require_local
 
 OUTPUT_MARK = ".ddm-output"
 
@@ -23,7 +24,11 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write `content` to `path` through a temporary file beside it and a rename.
 
     What a killed process left behind beside `path` is removed first.
+
+    Raises:
+        DdmError: `path` is an address.
     """
+    require_local(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -72,8 +77,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     process left behind beside `path` is removed first.
 
     Raises:
-        DdmError: a file, or a folder of somebody else's, stands in the folder's place.
+        DdmError: a file, or a folder of somebody else's, stands in the folder's place, or that is an address.
     """
+    require_local(path)
     _refuse_foreign(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)

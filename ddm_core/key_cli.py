@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from ddm_core.places import local_path
+
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Passphrase: TypeAlias = Callable[[], bytes]
 
@@ -18,17 +20,17 @@ def add_verbs(verbs: Verbs) -> None:
 
     new = key_verbs.add_parser("new", help="write a new master key that only you can read")
     new.set_defaults(run=_new)
-    new.add_argument("file", type=Path, help="key file to create; never overwritten")
+    new.add_argument("file", type=local_path, help="key file to create; never overwritten")
     new.add_argument("--passphrase", action="store_true", help="ask for a passphrase to put it under")
     add_passphrase_options(new)
 
     show = key_verbs.add_parser("show", help="print the ids of the keys in a file, never the keys")
     show.set_defaults(run=_show)
-    show.add_argument("file", type=Path, help="key file")
+    show.add_argument("file", type=local_path, help="key file")
 
     rotate = key_verbs.add_parser("rotate", help="add a new key that encrypts; the old ones still decrypt")
     rotate.set_defaults(run=_rotate)
-    rotate.add_argument("file", type=Path, help="key file")
+    rotate.add_argument("file", type=local_path, help="key file")
     add_passphrase_options(rotate)
 
 
@@ -36,7 +38,7 @@ def add_passphrase_options(parser: argparse.ArgumentParser) -> None:
     """Add where to read a passphrase from; the passphrase itself is never an argument: others see those."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from its first line"
+        "--passphrase-file", type=local_path, metavar="FILE", help="read the passphrase from its first line"
     )
     place.add_argument(
         "--passphrase-env", metavar="NAME", help="read the passphrase from this environment variable"

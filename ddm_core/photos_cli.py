@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ddm_core.errors import DdmError
 from ddm_core.key_cli import add_passphrase_options, any_passphrase
+from ddm_core.places import local_path, local_text
 
 if TYPE_CHECKING:
     from ddm_core.key_ring import KeyRing
@@ -40,13 +41,22 @@ def _verb(verbs: Verbs, name: str, summary: str) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=summary, description=summary)
     verb.set_defaults(run=_run, direction=name)
     verb.add_argument(
-        "photos", nargs="+", metavar="PHOTO", help="file, folder, pattern, or - for standard input"
+        "photos",
+        type=local_text,
+        nargs="+",
+        metavar="PHOTO",
+        help="file, folder, pattern, or - for standard input",
     )
     verb.add_argument(
-        "-o", "--out", required=True, metavar="DIR", help="folder to write, or - for standard output"
+        "-o",
+        "--out",
+        type=local_text,
+        required=True,
+        metavar="DIR",
+        help="folder to write, or - for standard output",
     )
     verb.add_argument(
-        "--key", type=Path, metavar="FILE", help=f"key file (the environment's {KEY_FILE_VARIABLE})"
+        "--key", type=local_path, metavar="FILE", help=f"key file (the environment's {KEY_FILE_VARIABLE})"
     )
     add_passphrase_options(verb)
     verb.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.places import local_path
 
 if TYPE_CHECKING:
     from ddm_core.params import DdmParams, KeyedDdmParams, Params
@@ -31,7 +32,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 RGB (params' prepare)")
     parser.add_argument("--gpus", type=_count, default=1, metavar="G", help="GPUs (1)")
     parser.add_argument("--obfuscator", default="keyed_ddm", help="its name in the train section (keyed_ddm)")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="PATH")
+    parser.add_argument("--params", type=local_path, default=Path("params.yaml"), metavar="PATH")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive, metavar="E", help="passes over the photos")
     length.add_argument("--steps", type=_count, metavar="N", help="optimiser steps (the params')")

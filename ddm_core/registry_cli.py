@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ddm_core.errors import DdmError
 from ddm_core.params import GateParams, Params, load
+from ddm_core.places import local_path
 from ddm_core.tracking_address import explained
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _add_gate(verbs: Verbs) -> None:
     _add_params(gate)
     gate.add_argument(
         "--metrics",
-        type=Path,
+        type=local_path,
         default="reports/metrics.json",
         metavar="PATH",
         help="the report's metrics (reports/metrics.json)",
@@ -86,7 +87,7 @@ def _verb(
     parser.set_defaults(run=run)
     parser.add_argument(
         "--params",
-        type=Path,
+        type=local_path,
         metavar="PATH",
         help="the parameter file whose policy judges (of params.yaml and photo/params.yaml the one that names"
         " the model)",
@@ -105,7 +106,11 @@ def _add_reason(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _add_params(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--params", type=Path, default="params.yaml", metavar="PATH", help="the parameter file (params.yaml)"
+        "--params",
+        type=local_path,
+        default="params.yaml",
+        metavar="PATH",
+        help="the parameter file (params.yaml)",
     )
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
+from ddm_core.places import local_path
 from pipelines.options import (
     add_compile_options,
     add_exit_handler_option,
@@ -33,7 +34,9 @@ def add_verbs(verbs: Verbs) -> None:
 def _add_compile(verbs: Verbs) -> None:
     parser = verbs.add_parser("compile", help="write the pipeline's YAML, for KFP 2.14 or newer")
     parser.set_defaults(run=_compile)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="file to write")
+    parser.add_argument(
+        "-o", "--output", type=local_path, required=True, metavar="PATH", help="file to write"
+    )
     add_parameter_options(parser)
     add_compile_options(parser)
     add_exit_handler_option(parser)
@@ -42,7 +45,9 @@ def _add_compile(verbs: Verbs) -> None:
 def _add_components(verbs: Verbs) -> None:
     parser = verbs.add_parser("components", help="write every component's YAML, for other pipelines")
     parser.set_defaults(run=_components)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="folder to write to")
+    parser.add_argument(
+        "-o", "--output", type=local_path, required=True, metavar="PATH", help="folder to write to"
+    )
     parser.add_argument("--image", metavar="REF", help="container image, pinned by digest")
 
 
@@ -53,7 +58,12 @@ def _add_run(verbs: Verbs) -> None:
     parser.add_argument("--runner", choices=("subprocess", "docker"), default="subprocess")
     parser.add_argument("--image", metavar="REF", help="for --runner docker (what make image builds)")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("build/local"), metavar="PATH", help="folder (build/local)"
+        "-o",
+        "--output",
+        type=local_path,
+        default=Path("build/local"),
+        metavar="PATH",
+        help="folder (build/local)",
     )
     add_parameter_options(parser, SMALL)
     add_exit_handler_option(parser)

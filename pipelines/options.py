@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddm_core.places import local_path
+
 if TYPE_CHECKING:
     from ddm_core.params import Params
 
@@ -16,14 +18,14 @@ def add_parameter_options(parser: argparse.ArgumentParser, params_file: Path | N
     """Add --params, --params-file (default `params_file`) and --param: where a run's settings come from."""
     parser.add_argument(
         "--params",
-        type=Path,
+        type=local_path,
         default=Path("params.yaml"),
         metavar="PATH",
         help="the parameter file (params.yaml)",
     )
     parser.add_argument(
         "--params-file",
-        type=Path,
+        type=local_path,
         default=params_file,
         metavar="PATH",
         help=f"YAML of the same shape that changes some of them ({params_file or 'none'})",
@@ -46,7 +48,10 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
         "--nodes", type=int, default=1, metavar="N", help="nodes that train together, by Kubeflow Trainer (1)"
     )
     parser.add_argument(
-        "--resources", type=Path, metavar="PATH", help="requests, limits, retries (pipelines/resources.yaml)"
+        "--resources",
+        type=local_path,
+        metavar="PATH",
+        help="requests, limits, retries (pipelines/resources.yaml)",
     )
     parser.add_argument(
         "--pin",
@@ -81,7 +86,8 @@ def _pinned(params: Params) -> Params:
     from pipelines.pinning import pin_photos
 
     fetch = pin_photos(params.fetch)
-    for name in ("uri", "digest"):
-        if getattr(fetch, name) != getattr(params.fetch, name):
-            print(f"ddm: pinned: fetch.{name}={getattr(fetch, name)}", file=sys.stderr)
+    for name, value in dataclasses.asdict(fetch).items():
+        if value != getattr(params.fetch, name):
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            print(f"ddm: pinned: fetch.{name}={shown}", file=sys.stderr)
     return dataclasses.replace(params, fetch=fetch)

@@ -26,24 +26,37 @@ def pin_photos(params: FetchParams) -> FetchParams:
     """
     if params.is_pinned:
         return params
-    if is_dvc(params.uri or ""):
-        pinned = dataclasses.replace(params, uri=str(_at_commit(parse_dvc(params.uri or ""))))
-    else:
-        pinned = params
+    pinned = dataclasses.replace(
+        params,
+        uri=_at_commit(params.uri),
+        lists=tuple(str(_at_commit(place)) for place in params.lists),
+        corrections=_at_commit(params.corrections),
+        verification=_at_commit(params.verification),
+    )
     if not pinned.is_pinned:
         pinned = dataclasses.replace(pinned, digest=_digest(pinned))
     if not pinned.is_pinned:
-        raise DdmError("--pin: fetch.lists and fetch.corrections name files that may change; leave --pin out")
+        raise DdmError(
+            "--pin: fetch.lists, fetch.corrections and fetch.verification name files that may change; keep "
+            "them in a DVC project, or leave --pin out"
+        )
     return pinned
 
 
-def _at_commit(address: DvcAddress) -> DvcAddress:
+def _at_commit(place: str | None) -> str | None:
+    if place is None or not is_dvc(place):
+        return place
+    address = parse_dvc(place)
+    return str(dataclasses.replace(address, revision=_commit_of(address)))
+
+
+def _commit_of(address: DvcAddress) -> str:
     """As git itself: a tag goes before a branch of its name, an annotated tag stands for its commit."""
     tag, branch = f"refs/tags/{address.revision}", f"refs/heads/{address.revision}"
     found = _remote_references(address, f"{tag}^{{}}", tag, branch, address.revision)
     for name in (f"{tag}^{{}}", tag, branch, address.revision):
         if name in found:
-            return dataclasses.replace(address, revision=found[name])
+            return found[name]
     raise DdmError(
         f"--pin: {address.repository} has no branch or tag {address.revision}; name one of them, or a commit "
         "with all its 40 digits"

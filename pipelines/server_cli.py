@@ -7,10 +7,10 @@ import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ddm_core.errors import DdmError
+from ddm_core.places import local_path
 from pipelines.options import (
     add_compile_options,
     add_exit_handler_option,
@@ -80,9 +80,13 @@ def _add_connection_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--namespace", metavar="NAME", help="yours, on a server for many users")
     credential = group.add_mutually_exclusive_group()
-    credential.add_argument("--token-file", type=Path, metavar="PATH", help="file with a bearer token")
-    credential.add_argument("--cookie-file", type=Path, metavar="PATH", help="file with a login's NAME=VALUE")
-    group.add_argument("--ca-file", type=Path, metavar="PATH", help="PEM of the CA that signed the server's")
+    credential.add_argument("--token-file", type=local_path, metavar="PATH", help="file with a bearer token")
+    credential.add_argument(
+        "--cookie-file", type=local_path, metavar="PATH", help="file with a login's NAME=VALUE"
+    )
+    group.add_argument(
+        "--ca-file", type=local_path, metavar="PATH", help="PEM of the CA that signed the server's"
+    )
 
 
 def _add_interval(parser: argparse.ArgumentParser) -> None:

@@ -145,7 +145,9 @@ def test_a_stream_by_person_is_refused():
 
 def test_memory_from_s3_is_refused_in_one_line(prepared, s3):
     address = on_s3(prepared)
-    with pytest.raises(DdmError, match=r"only data: stream with split: image reads from S3; copy them"):
+    with pytest.raises(
+        DdmError, match=r"this training needs a folder \(data: memory, split: identity\); copy it"
+    ):
         train._photos(dataclasses.replace(settings("ddm", 5), data="memory"), address)
     assert isinstance(train._photos(settings("ddm", 5), address), StreamedPhotos)
 

@@ -47,12 +47,14 @@ class DvcVersion:
     """What an address stood for when it was read.
 
     `commit` is the full git commit of its revision. `digest` is DVC's own hash of the folder (32 hexadecimal
-    digits and `.dir`), as dvc.lock and .dvc files hold it: the same digest, the same names and bytes.
+    digits and `.dir`) or file (32 digits), as dvc.lock and .dvc files hold it: the same digest, the same
+    names and bytes. It lies at `place` now.
     """
 
     address: DvcAddress
     commit: str
     digest: str
+    place: Path
 
 
 def is_dvc(uri: str) -> bool:
@@ -80,13 +82,14 @@ def parse_dvc(uri: str) -> DvcAddress:
 
 
 def read_dvc(uri: str, folder: Path, *, timeout_seconds: float = 24 * 3600) -> DvcVersion:
-    """Fetch the folder that `uri` names into the existing folder `folder`, and say which version it was.
+    """Fetch what `uri` names into the existing folder `folder`, and say which version it was.
 
-    Everything is fetched and checked before the first file appears in `folder`.
+    The files of a folder come right into `folder`, a file does under its own name. Everything is fetched and
+    checked before the first file appears in `folder`.
 
     Raises:
-        DdmError: malformed address, no such repository, revision or folder, no access, data that are not in
-            the project's remote or are damaged there, DVC missing, or no end within `timeout_seconds`.
+        DdmError: malformed address, no such repository, revision, folder or file, no access, data that are
+            not in the project's remote or are damaged there, DVC missing, or no end within `timeout_seconds`.
     """
     address = parse_dvc(uri)
     repository = absolute_repository(address.repository)
@@ -96,7 +99,7 @@ def read_dvc(uri: str, folder: Path, *, timeout_seconds: float = 24 * 3600) -> D
         write_text(work / ".dvc/config", "[core]\n    no_scm = true\n[cache]\n    type = hardlink,copy\n")
         options = ("--rev", address.revision, "--out", "content")
         _dvc(work, address, timeout_seconds, "import", *options, "--", repository, address.path)
-        version = _version(address, work / "content.dvc")
+        version = _version(address, work / "content.dvc", folder)
         _lay(work / "content", folder, version)
     return version
 
@@ -167,28 +170,36 @@ def _reason(said: str, address: DvcAddress) -> str:  # noqa: PLR0911 - one line 
     return "DVC could not fetch it; run `dvc get` with the same repository, --rev and path to see why"
 
 
-def _version(address: DvcAddress, record: Path) -> DvcVersion:
+def _version(address: DvcAddress, record: Path, folder: Path) -> DvcVersion:
     recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
     digest = str(recorded["outs"][0]["md5"])
-    if not digest.endswith(".dir"):
-        raise DdmError(f"{address}: is a file; name the folder of photos")
-    return DvcVersion(address, str(recorded["deps"][0]["repo"]["rev_lock"]), digest)
+    place = folder if digest.endswith(".dir") else folder / address.path.rpartition("/")[2]
+    return DvcVersion(address, str(recorded["deps"][0]["repo"]["rev_lock"]), digest, place)
 
 
 def _lay(content: Path, folder: Path, version: DvcVersion) -> None:
     """Move what was fetched into place after a check: DVC takes what its remote gives under a hash's name."""
-    files = sorted(path for path in content.rglob("*") if path.is_file())
-    entries = [{"md5": _md5(path), "relpath": path.relative_to(content).as_posix()} for path in files]
-    entries.sort(key=lambda entry: entry["relpath"])
-    listing = json.dumps(entries, sort_keys=True)
-    if f"{hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest()}.dir" != version.digest:
+    single = content.is_file()
+    files = [content] if single else sorted(path for path in content.rglob("*") if path.is_file())
+    if (_md5(content) if single else _folder_md5(content, files)) != version.digest:
         raise DdmError(
             f"{version.address}: damaged in the project's DVC remote; remove it there and push again"
         )
     for path in files:
         path.chmod(0o644)  # DVC protects what it links to its cache
+    if single:
+        content.replace(version.place)
+        return
     for path in content.iterdir():
         path.replace(folder / path.name)
+
+
+def _folder_md5(folder: Path, files: list[Path]) -> str:
+    """Return DVC's hash of a folder: that of a list of its files."""
+    entries = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    entries.sort(key=lambda entry: entry["relpath"])
+    listing = json.dumps(entries, sort_keys=True)
+    return f"{hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def _md5(path: Path) -> str:

@@ -16,13 +16,12 @@ from ddm_core.data.manifest import QuarantinedFile, ShardRecord, Summary, make_s
 from ddm_core.data.parts import Task, read_members, read_photos, read_quarantined
 from ddm_core.data.photo_table import Counts, PhotoRecord, Tally, write_photos
 from ddm_core.data.regions import read_rejected
-from ddm_core.data.sources import PROTOCOL_FOLDER, SOURCE_NAME, Listing, RawSource, is_own
+from ddm_core.data.sources import PROTOCOL_FOLDER, Listing, is_own, read_source
 from ddm_core.data.splits import Split, SplitItem, split_by_identity, split_by_image
 from ddm_core.data.tar_shards import ShardWriter, tar_member
 from ddm_core.errors import DdmError
-from ddm_core.files import atomic_directory, read_json, sha256_file
+from ddm_core.files import atomic_directory, sha256_file
 from ddm_core.params import PrepareParams
-from ddm_core.strict import parse
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def merge_parts(
         tally, shards = _write(params, tasks, splits, temporary)
         summary = make_summary(
             params,
-            _read_about(raw),
+            read_source(raw),
             tally,
             quarantined,
             shards,
@@ -171,9 +170,3 @@ def _store(
             yield PhotoRecord(
                 key, identity, split, identity_split, source, source_sha256, pixel_sha256, shard
             )
-
-
-def _read_about(raw: Path) -> RawSource | None:
-    """Return what the raw folder says of itself; a folder that was not laid by fetch says nothing."""
-    path = raw / SOURCE_NAME
-    return parse(read_json(path), RawSource, str(path)) if path.exists() else None

@@ -16,7 +16,8 @@ from ddm_core.data.lfw_protocol import LISTS
 from ddm_core.data.raw import Rejected
 from ddm_core.data.regions import REGIONS_NAME, REJECTED_NAME, printable
 from ddm_core.errors import DdmError
-from ddm_core.files import sha256_bytes
+from ddm_core.files import read_json, sha256_bytes
+from ddm_core.strict import parse
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".pgm", ".ppm", ".webp", ".bmp"})
 # Decoders for these are larger and less tried on hostile files, and nobody's camera needs them here.
@@ -94,6 +95,16 @@ class RawSource:
     origin: str | None = None
     counts: SourceCounts | None = None
     licence: str | None = None
+
+
+def read_source(raw: Path) -> RawSource | None:
+    """Return what a raw folder says of itself; `None` of a folder that `ddm fetch` has not laid.
+
+    Raises:
+        DdmError: a source.json that is not as `ddm fetch` writes it.
+    """
+    path = raw / SOURCE_NAME
+    return parse(read_json(path), RawSource, str(path)) if path.exists() else None
 
 
 @dataclass(frozen=True)

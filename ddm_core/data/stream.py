@@ -193,5 +193,7 @@ def open_file(address: str) -> BinaryIO:
         return open_stream(address)
     try:
         return Path(address).open("rb", buffering=0)
+    except FileNotFoundError:
+        raise DdmError(f"{address}: not found; run ddm prepare (dvc repro)") from None
     except OSError as error:
         raise DdmError(f"{address}: cannot be read ({error.strerror}); run ddm prepare again") from None

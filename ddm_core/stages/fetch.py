@@ -11,7 +11,7 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from ddm_core.data.dvc_source import is_dvc, read_dvc
 from ddm_core.data.facescrub import people_table
 from ddm_core.data.raw import RawPhoto, Region, Rejected
 from ddm_core.data.readers import CREDITS, LICENCES, Notes, count_source, open_source, protocol_files
-from ddm_core.data.regions import write_regions, write_rejected
+from ddm_core.data.regions import REGIONS_NAME, write_regions, write_rejected
 from ddm_core.data.sources import (
     PEOPLE_NAME,
     PROTOCOL_FOLDER,
@@ -29,22 +29,26 @@ from ddm_core.data.sources import (
     SourceCounts,
     combined_digest,
     list_photos,
+    read_source,
 )
 from ddm_core.errors import DdmError
 from ddm_core.fetch_params import PLACES, FetchParams
-from ddm_core.files import atomic_directory, sha256_file, write_json, write_text
-from ddm_core.storage import download_tree, is_remote
+from ddm_core.files import atomic_directory, sha256_bytes, sha256_file, write_json, write_text
+from ddm_core.places import shown_as
+from ddm_core.storage import EVERYTHING, RAW, Selection, discard, is_remote, mirrored
 
 
 @dataclass(frozen=True)
 class FetchResult:
     """How many photos of how many people now lie in the raw folder, and the digest that names them.
 
-    `digest` is the hexadecimal SHA-256 over the photos' relative names and contents
-    (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects. `rejected` files are named
-    in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say. `found` is
-    what the source holds (`SourceCounts`), `missing` what FaceScrub lists and nobody has, `dropped` what its
-    corrections take out. `origin` is the git commit and DVC's hash of photos that came from a DVC project.
+    `digest` is the hexadecimal SHA-256 over the relative names and contents of the photos and, where there
+    is one, of regions.jsonl (`ddm_core.data.sources.tree_digest`): what the parameter fetch.digest expects.
+    `source` is the kind of source that the photos came from first: a folder of ours says so. `rejected` files
+    are named in the raw folder's rejected.jsonl; `excluded` people and photos were left out as params say.
+    `found` is what the source holds (`SourceCounts`), `missing` what FaceScrub lists and nobody has,
+    `dropped` what its corrections take out. `origin` is the git commit and DVC's hash of photos that came
+    from a DVC project.
     """
 
     source: str
@@ -65,7 +69,8 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
 
     One photo at a time is in memory. Beside the photos: source.json, and where there is something to say
     regions.jsonl (where the faces are), rejected.jsonl, facescrub_people.tsv (what there is of each person),
-    and protocol/ with the set's own lists.
+    and protocol/ with the set's own lists. What is downloaded from S3 is kept in `.<raw>.staging` beside
+    `raw` until `raw` is there, so that a run that was cut short is gone on with.
 
     Raises:
         DdmError: the source is missing, is not the one we know, holds no photo or cannot be read; its photos
@@ -73,19 +78,19 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
     """
     _refuse_bad_place(params, raw)
     notes = Notes()
+    staging = raw.with_name(f".{raw.name}.staging")
     with atomic_directory(raw) as temporary:
-        with _local(params, temporary) as (local, origin):
+        with _local(params, staging) as (local, origin):
             rejected = _lay_photos(local, temporary, notes)
             found = count_source(local, notes)
-            _lay_protocol(local, temporary)
-        measured = _measure(params.source, temporary)
+            _lay_lists(local, temporary)
+            source = _described(local, origin)
+        measured = _measure(source.source, temporary)
         counts = _account(params, measured, notes, found, rejected)
-        source = params.source
-        described = RawSource(source, CREDITS[source], origin, counts, LICENCES.get(source))
-        _describe(temporary, described)
+        _describe(temporary, dataclasses.replace(source, counts=counts))
         result = dataclasses.replace(
             measured,
-            origin=origin,
+            origin=source.origin,
             rejected=rejected,
             excluded_people=len(notes.excluded),
             excluded_photos=notes.excluded.total(),
@@ -94,6 +99,7 @@ def run(params: FetchParams, *, raw: Path) -> FetchResult:
             dropped=counts.dropped if counts else 0,
         )
         _refuse_other_photos(params, result)
+    discard(staging)
     return result
 
 
@@ -140,20 +146,50 @@ def _refuse_bad_place(params: FetchParams, raw: Path) -> None:
 
 
 @contextmanager
-def _local(params: FetchParams, folder: Path) -> Iterator[tuple[FetchParams, str | None]]:
-    """Yield params whose photos lie on this machine, and the version of those that DVC keeps."""
-    uri = params.uri or ""
-    if not is_remote(uri) and not is_dvc(uri):
-        yield params, None
-        return
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp") as place:
-        origin = None
-        if is_dvc(uri):
-            version = read_dvc(uri, Path(place))
-            origin = f"commit {version.commit}, DVC {version.digest}"
-        else:
-            download_tree(uri, Path(place))
-        yield dataclasses.replace(params, uri=place), origin
+def _local(params: FetchParams, staging: Path) -> Iterator[tuple[FetchParams, str | None]]:
+    """Yield params whose files lie on this machine, and the version of photos that DVC keeps."""
+    with ExitStack() as stack:
+
+        def bring(uri: str | None, selection: Selection = EVERYTHING) -> tuple[str | None, str | None]:
+            return stack.enter_context(_brought(uri, staging, selection)) if uri else (uri, None)
+
+        uri, origin = bring(params.uri, RAW if params.source == "folder" else EVERYTHING)
+        local = dataclasses.replace(
+            params,
+            uri=uri,
+            lists=tuple(str(bring(name)[0]) for name in params.lists),
+            corrections=bring(params.corrections)[0],
+            exclude_people=bring(params.exclude_people)[0],
+            verification=bring(params.verification)[0],
+        )
+        yield local, origin
+
+
+@contextmanager
+def _brought(uri: str, staging: Path, selection: Selection) -> Iterator[tuple[str, str | None]]:
+    """Yield the local path of what a path or an address names, and its version if DVC keeps it."""
+    if is_dvc(uri):
+        # Not in `staging`: DVC begins anew each time.
+        staging.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=staging.parent, prefix=f"{staging.name}.", suffix=".tmp"
+        ) as folder:
+            version = read_dvc(uri, Path(folder))
+            with shown_as(version.place, uri):
+                yield str(version.place), f"commit {version.commit}, DVC {version.digest}"
+    elif is_remote(uri):
+        place = staging / sha256_bytes(uri.encode())[:16]
+        with mirrored(uri, place, selection=selection) as path, shown_as(path, uri):
+            yield str(path), None
+    else:
+        yield uri, None
+
+
+def _described(params: FetchParams, origin: str | None) -> RawSource:
+    """Return whom to credit: a folder that an earlier fetch laid knows better than we do."""
+    known = read_source(_folder(params)) if params.source == "folder" else None
+    source = known or RawSource(params.source, CREDITS[params.source], licence=LICENCES.get(params.source))
+    return dataclasses.replace(source, origin=origin or source.origin)
 
 
 def _describe(folder: Path, source: RawSource) -> None:
@@ -191,10 +227,16 @@ def _write(photo: RawPhoto, folder: Path) -> None:
     target.write_bytes(photo.content)
 
 
-def _lay_protocol(params: FetchParams, folder: Path) -> None:
+def _lay_lists(params: FetchParams, folder: Path) -> None:
     for name, path in protocol_files(params).items():
         (folder / PROTOCOL_FOLDER).mkdir(exist_ok=True)
         shutil.copyfile(path, folder / PROTOCOL_FOLDER / name)
+    if params.source == "folder" and (_folder(params) / PEOPLE_NAME).is_file():
+        shutil.copyfile(_folder(params) / PEOPLE_NAME, folder / PEOPLE_NAME)
+
+
+def _folder(params: FetchParams) -> Path:
+    return Path(params.uri or "").expanduser()
 
 
 def _measure(source: str, folder: Path) -> FetchResult:
@@ -202,8 +244,10 @@ def _measure(source: str, folder: Path) -> FetchResult:
     from tqdm import tqdm
 
     photos = list_photos(folder)
-    files = tqdm(photos, desc="digest", unit="photo")
-    digest = combined_digest((photo.relative, sha256_file(folder / photo.relative)) for photo in files)
+    names = [photo.relative for photo in photos]
+    names += [REGIONS_NAME] if (folder / REGIONS_NAME).exists() else []
+    files = tqdm(names, desc="digest", unit="photo")
+    digest = combined_digest((name, sha256_file(folder / name)) for name in files)
     return FetchResult(source, len(photos), len({photo.identity for photo in photos}), digest)
 
 

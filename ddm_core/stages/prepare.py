@@ -23,6 +23,7 @@ from ddm_core.data.sources import Listing, is_own, list_files
 from ddm_core.data.workers import available_cores, orderly_termination, outcomes
 from ddm_core.errors import DdmError
 from ddm_core.params import PrepareParams
+from ddm_core.places import require_local
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ def _plan(params: PrepareParams, raw: Path, prepared: Path, folder: Path | None)
     if params.detect_faces:
         require_detector()
     folder = folder or prepared.with_name(f"{prepared.name}.parts")
+    for place in (raw, prepared, folder):
+        require_local(place)
     listing, found = list_files(raw), count_files(raw, is_own)
     open_parts(folder)
     decoding = Decoding(params.image_size, params.channels, params.square, params.detect_faces)

@@ -80,7 +80,7 @@ def run(
 ) -> TrainResult:
     """Train the obfuscator `name` on the prepared photos; write `model` and `history`, each at once.
 
-    `prepared` is a folder, or `s3://bucket/prefix` for a learned method, which then reads it as it goes.
+    `prepared` is a folder, or `s3://bucket/prefix` where the training `can_stream`.
     `model` gets obfuscator.json and weights.safetensors. `history` gets timing.json and, for a learned
     method, history.csv, speed.csv and pictures.png (x, x_e, right key, wrong key). `tracked` false leaves
     MLflow out, for callers that tell it themselves. The folder `profile` gets a trace of a few steps,
@@ -119,6 +119,11 @@ def run(
         if kept:
             kept.discard()
     return TrainResult(digest, seconds)
+
+
+def can_stream(params: ObfuscatorParams) -> bool:
+    """Tell whether this training reads a prepared set on S3 as it goes; if not, it needs a folder."""
+    return isinstance(params, LEARNED) and params.data != "memory" and params.split == "image"
 
 
 def follow(params: ObfuscatorParams, *, name: str, prepared: Path | str, ranks: Ranks) -> None:
@@ -239,18 +244,19 @@ def _streams(params: LearnedParams, prepared: Path | str) -> bool:
     from ddm_core.data.stream import summary_of
     from ddm_core.training_photos import MOST_BYTES_IN_MEMORY
 
-    if params.data != "auto" or params.split != "image":
-        return params.data == "stream"
+    if not can_stream(params):
+        return False
+    if params.data == "stream" or isinstance(prepared, str):
+        return True
     summary = summary_of(prepared)
-    pixels = summary.params.channels * summary.params.image_size**2
-    return isinstance(prepared, str) or summary.counts.train * pixels > MOST_BYTES_IN_MEMORY
+    return (
+        summary.counts.train * summary.params.channels * summary.params.image_size**2 > MOST_BYTES_IN_MEMORY
+    )
 
 
 def _local(prepared: Path | str) -> Path:
     if isinstance(prepared, str):
-        raise DdmError(
-            f"{prepared}: only data: stream with split: image reads from S3; copy them to a folder"
-        )
+        raise DdmError(f"{prepared}: this training needs a folder (data: memory, split: identity); copy it")
     return prepared
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 
 from ddm_core.errors import DdmError
+from ddm_core.places import is_remote
 
-
-def is_remote(uri: str) -> bool:
-    """Tell whether `uri` names a service, such as `s3://bucket`, and no local path."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", uri) is not None
+__all__ = ["is_remote", "split_object_uri", "split_uri"]
 
 
 def split_uri(uri: str) -> tuple[str, str]:

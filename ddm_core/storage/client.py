@@ -114,7 +114,9 @@ def _reason(error: BaseException) -> str:
         return f"{host} does not answer ({kind}); check the network and AWS_ENDPOINT_URL"
     if not isinstance(error, exceptions.ClientError):
         return f"S3 failed ({kind}); run again, and check the AWS settings if it stays"
-    code = re.sub(r"\W", "", str(error.response["Error"].get("Code")))
+    code = re.sub(r"\W", "", str(error.response.get("Error", {}).get("Code", "Unknown")))
+    if error.operation_name.startswith("AssumeRole"):
+        return f"the role is not granted ({code}); check AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE"
     return _refusal(code, error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 

@@ -70,8 +70,22 @@ def size(uri: str, *, transfer: Transfer = PATIENT) -> int:
     return content.bytes
 
 
+@dataclass(frozen=True)
+class Listed:
+    """An object as a listing names it: relative to the prefix, with its bytes and S3's entity tag, if any."""
+
+    name: str
+    bytes: int
+    tag: str
+
+
 def list_objects(uri: str, *, transfer: Transfer = PATIENT) -> Iterator[tuple[str, int]]:
-    """Yield name relative to the prefix `uri` and bytes of every object below it, in the order of S3.
+    """Yield name relative to the prefix `uri` and bytes of every object below it; raises as `list_tagged`."""
+    return ((listed.name, listed.bytes) for listed in list_tagged(uri, transfer=transfer))
+
+
+def list_tagged(uri: str, *, transfer: Transfer = PATIENT) -> Iterator[Listed]:
+    """Yield every object below the prefix `uri`, in the order of S3.
 
     Raises:
         DdmError: malformed address, no such bucket, no access, no answer, a name that leads elsewhere.
@@ -85,7 +99,7 @@ def list_objects(uri: str, *, transfer: Transfer = PATIENT) -> Iterator[tuple[st
                 continue
             if any(part in ("", ".", "..") for part in name.split("/")):
                 raise DdmError(f"{uri}: the object {name!a} is no plain relative path; rename it")
-            yield name, item["Size"]
+            yield Listed(name, item["Size"], item.get("ETag", ""))
 
 
 def delete(uri: str, *, transfer: Transfer = PATIENT) -> None:

@@ -31,14 +31,20 @@ class Published:
 
 
 def publish_tree(
-    folder: Path, uri: str, *, manifest: str, replace: bool = False, transfer: Transfer = PATIENT
+    folder: Path,
+    uri: str,
+    *,
+    manifest: str,
+    alone: bool = False,
+    replace: bool = False,
+    transfer: Transfer = PATIENT,
 ) -> Published:
     """Write every file of `folder` below `s3://bucket/prefix`, the file `manifest` last.
 
     Who sees the manifest can read all the rest. Objects that are there already with the same content are not
     sent again, so a broken run goes on where it stopped. Of two writers with different files one wins, and
     the other is told. What a manifest stands over never changes; with `replace` another manifest may take
-    its place, over new objects of other names.
+    its place, over new objects of other names. A manifest may stand `alone`, where there need be no data.
 
     Raises:
         DdmError: no manifest, nothing beside it, another writer, another set is published there, or as
@@ -46,7 +52,7 @@ def publish_tree(
     """
     bucket, prefix = split_uri(uri)
     root = f"s3://{bucket}/{prefix}"
-    contents = _measure_all(folder, manifest, transfer)
+    contents = _measure_all(folder, manifest, transfer, alone=alone)
     digest = combined_digest((name, str(content.sha256)) for name, content in contents.items())
     with _claimed(root, digest, transfer):
         standing = find(root + manifest, transfer=transfer)
@@ -74,12 +80,12 @@ def publish_tree(
     return Published(sum(sent), len(contents) - sum(sent), total)
 
 
-def _measure_all(folder: Path, manifest: str, transfer: Transfer) -> dict[str, Content]:
+def _measure_all(folder: Path, manifest: str, transfer: Transfer, *, alone: bool) -> dict[str, Content]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != OUTPUT_MARK)
     names = [path.relative_to(folder).as_posix() for path in files]
     if manifest not in names:
         raise DdmError(f"{folder / manifest}: not found; publish a folder that is finished")
-    if len(names) == 1:
+    if len(names) == 1 and not alone:
         raise DdmError(f"{folder}: holds nothing but {manifest}; publish a folder that is finished")
     return {name: measure(folder / name, transfer) for name in names}
 

@@ -12,14 +12,12 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import IO, Any, BinaryIO, Protocol, cast
 
-from ddm_core.data.sources import image_suffixes, photo_of
 from ddm_core.errors import DdmError
-from ddm_core.storage.addresses import split_object_uri, split_uri
+from ddm_core.storage.addresses import split_object_uri
 from ddm_core.storage.client import PATIENT, Transfer, attempts_of, client_for, explained
-from ddm_core.storage.objects import content_of, list_objects
-from ddm_core.storage.parallel import in_parallel
+from ddm_core.storage.objects import Listed, content_of
 
 BLOCK = 1 << 20
 PIECE = 1 << 16  # what a broken connection may cost
@@ -49,33 +47,26 @@ def download(uri: str, path: Path, *, transfer: Transfer = PATIENT) -> None:
     _save(_Stream(uri, transfer), path)
 
 
-def download_tree(uri: str, folder: Path, *, transfer: Transfer = PATIENT) -> None:
-    """Download every photo below the S3 address `uri` into `folder`, by its name relative to the prefix.
+def go_on(uri: str, part: Path, path: Path, *, expected: Listed, transfer: Transfer = PATIENT) -> None:
+    """Do as `download`, but keep what has come in the file `part` if this breaks off, and begin after that.
 
-    What is a photo, `ddm_core.data.sources.photo_of` says. All names are checked before the first download;
-    each file must have the size that was listed.
+    The object must still be as it is `expected` from a listing. Where S3 knows no checksum of the whole,
+    nothing would show that an earlier part fits, and the download begins anew.
 
     Raises:
-        DdmError: malformed address, no credentials, no access, no such bucket, no photo below the prefix, an
-            unsafe object name, an endpoint that does not answer, an object that changed or came down damaged.
+        DdmError: as `open_stream`; what arrived damaged is not kept.
     """
-    bucket, prefix = split_uri(uri)
-    photos = [(name, size) for name, size in list_objects(uri, transfer=transfer) if photo_of(name)]
-    if not photos:
-        raise DdmError(f"{uri}: no photo below it; expected identity/image objects ({image_suffixes()})")
-
-    def fetch(photo: tuple[str, int]) -> None:
-        name, listed = photo
-        stream = _Stream(f"s3://{bucket}/{prefix}{name}", transfer)
-        if stream.bytes != listed:
-            stream.close()
-            raise DdmError(f"{stream.name}: has another size than when it was listed; run again")
-        _save(stream, folder / name)
-
-    # All folders first: a thread that outlives an interrupt must not make one anew after they were removed.
-    for place in {(folder / name).parent for name, _ in photos}:
-        place.mkdir(parents=True, exist_ok=True)
-    in_parallel(fetch, photos, "download")
+    with part.open("a+b") as file:
+        try:
+            with _Stream(uri, transfer, file) as stream:
+                if stream.bytes != expected.bytes or expected.tag not in ("", stream.tag):
+                    raise DdmError(f"{uri}: is another one than when it was listed; run again")
+                shutil.copyfileobj(cast(BinaryIO, stream), file, BLOCK)
+        except DamagedError:
+            part.unlink()
+            raise
+        _finish(file)
+    part.replace(path)
 
 
 def _save(stream: _Stream, path: Path) -> None:
@@ -84,31 +75,67 @@ def _save(stream: _Stream, path: Path) -> None:
         with stream, os.fdopen(handle, "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # held while we live, see ddm_core.files
             shutil.copyfileobj(cast(BinaryIO, stream), file, BLOCK)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
+            _finish(file)
             Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-class _Stream(io.RawIOBase):
-    """An object's bytes in order, over as many connections as it takes."""
+def _finish(file: IO[bytes]) -> None:
+    os.fchmod(file.fileno(), 0o644)
+    file.flush()
+    os.fsync(file.fileno())
 
-    def __init__(self, uri: str, transfer: Transfer) -> None:
+
+class DamagedError(DdmError):
+    """Bytes that are not those of the object."""
+
+
+class _Stream(io.RawIOBase):
+    """An object's bytes in order, over as many connections as it takes.
+
+    With the file `earlier`, which an earlier stream was written to, its bytes are checked again and those
+    after them are read.
+    """
+
+    def __init__(self, uri: str, transfer: Transfer, earlier: IO[bytes] | None = None) -> None:
         super().__init__()
         self.name = uri
         self._body: Any = None
+        self._position = 0
         self._bucket, self._key = split_object_uri(uri)
         with explained(uri):
             self._client = client_for(transfer)
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
+        if earlier is None or not self._go_on(earlier):
+            with explained(uri):
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
+            self._take(answer)
+            self._body = answer["Body"]
+
+    def _take(self, answer: dict[str, Any]) -> None:
         self.bytes = int(answer["ContentLength"])
-        self._body = answer["Body"]
-        self._tag = answer.get("ETag")
+        self.tag = answer.get("ETag", "")
         self._check, self._expected = _check_of(answer)
-        self._position = 0
+
+    def _go_on(self, earlier: IO[bytes]) -> bool:
+        """Tell whether the bytes of `earlier` can be the object's first; it is emptied if not."""
+        begun = earlier.seek(0, os.SEEK_END)
+        if not begun:
+            return False
+        with explained(self.name):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED")
+        self._take(head)
+        if begun > self.bytes or not self._expected:
+            earlier.truncate(0)
+            return False
+        earlier.seek(0)
+        while block := earlier.read(BLOCK):
+            self._check.update(memoryview(block))
+        self._position = begun
+        if begun < self.bytes:
+            self._take_up()
+        return True
 
     def readable(self) -> bool:
         return True
@@ -124,7 +151,7 @@ class _Stream(io.RawIOBase):
         piece = memoryview(buffer)[:PIECE]
         for failed in range(attempts_of(self._client)):
             try:
-                count = int(self._body.readinto(piece))
+                count = int(self._body.readinto(piece)) if self._body else 0
             except FlexibleChecksumError:
                 raise self._damaged() from None
             except (BotoCoreError, OSError):
@@ -142,8 +169,9 @@ class _Stream(io.RawIOBase):
         raise DdmError(f"{self.name}: breaks off at byte {self._position} again and again; check the network")
 
     def _take_up(self) -> None:
-        self._body.close()
-        same = {"IfMatch": self._tag} if self._tag else {}
+        if self._body is not None:
+            self._body.close()
+        same = {"IfMatch": self.tag} if self.tag else {}
         rest = f"bytes={self._position}-"
         with explained(self.name):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._key, Range=rest, **same)
@@ -152,7 +180,9 @@ class _Stream(io.RawIOBase):
         self._body = answer["Body"]
 
     def _damaged(self) -> DdmError:
-        return DdmError(f"{self.name}: arrived damaged (wrong checksum); run again, and look at the object")
+        return DamagedError(
+            f"{self.name}: arrived damaged (wrong checksum); run again, and look at the object"
+        )
 
 
 class _Check(Protocol):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -124,8 +125,9 @@ def repository(tmp_path_factory):
         for name, content in photos.items():
             (folder / "data/raw" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "data/raw" / name).write_bytes(content)
-        (folder / "plain").mkdir(exist_ok=True)
-        (folder / "plain/notes.txt").write_text("tracked by git")
+        (folder / "plain/casia/0000045").mkdir(parents=True, exist_ok=True)
+        (folder / "plain/casia/0000045/001.jpg").write_text("a photo")
+        (folder / "plain/people.txt").write_text("1\n1\nBen\t1\n")
         dvc(folder, "add", "--quiet", "data/raw")
         dvc(folder, "push", "--quiet")
         command(folder, "git", "add", ".")
@@ -171,7 +173,6 @@ def test_a_branch_stands_for_the_commit_it_had(repository, tmp_path):
 WRONG = {
     "{repository}@v9:data/raw": "the repository has no revision v9; name a branch, a tag or a commit",
     "{repository}@v1:data/nothing": "the repository has no data/nothing at v1; `dvc list` shows what",
-    "{repository}@v1:data/raw/anna/1.png": "is a file; name the folder of photos",
     "{repository}-nowhere@v1:data/raw": "no git repository there, or no access to it",
     "http://127.0.0.1:1/faces@v1:data/raw": "no git repository there, or no access to it",
 }
@@ -226,6 +227,13 @@ def test_what_takes_too_long_is_given_up(repository, tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_single_file_comes_under_its_own_name(repository, tmp_path):
+    version = read_dvc(f"dvc://{repository}@v1:data/raw/anna/1.png", tmp_path)
+    assert tree(tmp_path) == {"1.png": PHOTOS["anna/1.png"]}
+    assert version.place == tmp_path / "1.png"
+    assert version.digest == hashlib.md5(PHOTOS["anna/1.png"]).hexdigest()
+
+
 # Through ddm fetch
 
 
@@ -238,6 +246,24 @@ def test_fetch_takes_the_folder_and_tells_its_version(repository, tmp_path):
     assert result.origin.endswith(".dir")
     assert json.loads((tmp_path / "raw/source.json").read_text())["origin"] == result.origin
     assert names(tmp_path) == ["raw"]
+
+
+def test_other_sources_and_lists_come_the_same_way(repository, tmp_path):
+    """Here they are files that git itself keeps."""
+    at = f"dvc://{repository}@v2"
+    casia = fetch.run(FetchParams("casia_webface", f"{at}:plain/casia"), raw=tmp_path / "raw")
+    assert (casia.photos, casia.identities) == (1, 1)
+    assert casia.origin.startswith("commit ")
+    params = FetchParams("folder", f"{at}:data/raw", exclude_people=f"{at}:plain/people.txt")
+    assert fetch.run(params, raw=tmp_path / "raw").excluded_photos == 1
+    assert names(tmp_path) == ["raw"]
+
+
+def test_what_is_wrong_with_what_came_names_its_address(repository, tmp_path):
+    address = f"dvc://{repository}@v2:data/raw"
+    with pytest.raises(DdmError, match=f"^{re.escape(address)}: no photo of LFW in it"):
+        fetch.run(FetchParams("lfw", address), raw=tmp_path / "raw")
+    assert names(tmp_path) == []
 
 
 def test_a_malformed_address_is_refused_with_the_params():

@@ -199,13 +199,13 @@ def test_a_damaged_shard_ends_the_stream_with_its_name(prepared, tmp_path, damag
 def test_a_missing_shard_or_manifest_is_named(prepared, tmp_path):
     copy = shutil.copytree(prepared, tmp_path / "copy")
     (copy / "train-000000.tar").unlink()
-    with pytest.raises(DdmError, match=r"train-000000\.tar: cannot be read"):
+    with pytest.raises(DdmError, match=r"train-000000\.tar: not found; run ddm prepare"):
         list(PhotoStream(copy, split="train", seed=0))
     (copy / "manifest.json").write_text("{")
     with pytest.raises(DdmError, match=r"manifest\.json: not valid JSON"):
         PhotoStream(copy, split="train", seed=0)
     (copy / "manifest.json").unlink()
-    with pytest.raises(DdmError, match=r"manifest\.json: cannot be read"):
+    with pytest.raises(DdmError, match=r"manifest\.json: not found; run ddm prepare"):
         PhotoStream(copy, split="train", seed=0)
 
 

@@ -22,6 +22,7 @@ PARAMS = load(CHECKOUT / "params.yaml")
 WITHOUT_INFLUENCE = {
     "ddm_core.errors": "words of messages",
     "ddm_core.files": "moves bytes to and from disk unchanged",
+    "ddm_core.places": "tells addresses from paths",
     "ddm_core.strict": "refuses settings, changes none",
     "ddm_core.params": "carries settings, which are deps themselves",
     "ddm_core.fetch_params": "carries settings, which are deps themselves",

@@ -7,7 +7,7 @@ import pytest
 from folders import names, tree
 
 from ddm_core.errors import DdmError
-from ddm_core.storage import download, download_tree, exists, open_stream, reading, upload
+from ddm_core.storage import download, exists, mirrored, open_stream, reading, upload
 
 CONTENT = os.urandom(300_000)
 LARGE = os.urandom(11_000_000)
@@ -128,9 +128,9 @@ def test_a_set_of_photos_comes_through_every_fault_at_once(proxy, s3, hasty, tmp
         s3.put_object(Bucket="faces", Key=f"photos/{key}", Body=content)
     faults = [proxy.will(kind, path=r"\.png") for kind in ("reset", "break", "short", "lost")]
     faults.append(proxy.will("status", status=500, code="InternalError", times=2))
-    download_tree("s3://faces/photos", tmp_path, transfer=hasty)
+    with mirrored("s3://faces/photos", tmp_path, transfer=hasty) as content:
+        assert tree(content) == photos
     assert all(fault.met for fault in faults)
-    assert tree(tmp_path) == photos
 
 
 # Writing

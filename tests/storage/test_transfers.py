@@ -117,6 +117,34 @@ def test_credentials_of_a_profile_sign_requests(s3, aws, proxy, tmp_path, monkey
     assert "Credential=PROFILEKEY/" in proxy.signatures[0]
 
 
+@pytest.fixture
+def role(aws, tmp_path, monkeypatch):
+    """A pod's role: a token that its cluster signed, and no key."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "token").write_text("a token of the cluster")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_SESSION_NAME", "pod")
+
+
+def test_a_role_with_a_web_identity_signs_requests(s3, proxy, role, tmp_path):
+    """As on a cluster: the token buys a key for a while, which the requests are signed with."""
+    s3.put_object(Bucket="faces", Key="private", Body=b"for some")
+    download("s3://faces/private", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"for some"
+    bought, read = proxy.signatures
+    assert bought is None
+    assert "Credential=ASIA" in read  # so begin keys that end after a while
+    assert [method for method, _ in proxy.requests] == ["POST", "GET"]
+
+
+def test_a_web_identity_that_is_refused_is_one_line(s3, proxy, role):
+    proxy.will("status", method="POST", status=400, code="InvalidIdentityToken", times=1000)
+    with pytest.raises(DdmError, match=r"^s3://faces/private: the role is not granted \("):
+        size("s3://faces/private")
+
+
 def test_the_checksum_of_another_writer_is_used(s3, proxy, tmp_path):
     for name, options in {
         "sha256": {"ChecksumAlgorithm": "SHA256"},
