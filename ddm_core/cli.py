@@ -30,6 +30,7 @@ from ddm_core.photos_cli import add_verbs as add_photo_verbs
 from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
+from ddm_core.sweep_cli import add_verbs as add_sweep_verbs
 from pipelines.cli import add_verbs as add_pipeline_verbs
 
 TRAINING_SETTINGS = """
@@ -83,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_demo_verb(verbs)
     add_data_verbs(verbs)
     add_plan_verbs(verbs)
+    add_sweep_verbs(verbs)
     add_benchmark_verbs(verbs)
     add_registry_verbs(verbs)
     add_pipeline_verbs(verbs)
