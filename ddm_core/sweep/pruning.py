@@ -19,6 +19,7 @@ def median_rule(pruning: Pruning | None, rivals: Sequence[Curve]) -> Callable[[C
         return lambda curve: False
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # this may be a process of its own
     pruner = optuna.pruners.MedianPruner(pruning.startup_trials, pruning.warmup_steps)
     study = optuna.create_study(direction="maximize")  # in memory
     study.add_trials([optuna.create_trial(value=0.0, intermediate_values=dict(rival)) for rival in rivals])
