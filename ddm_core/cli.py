@@ -31,6 +31,7 @@ from ddm_core.places import Place, local_path, local_text, place
 from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
+from ddm_core.sweep_cli import add_verbs as add_sweep_verbs
 from pipelines.cli import add_verbs as add_pipeline_verbs
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_demo_verb(verbs)
     add_data_verbs(verbs)
     add_plan_verbs(verbs)
+    add_sweep_verbs(verbs)
     add_benchmark_verbs(verbs)
     add_registry_verbs(verbs)
     add_pipeline_verbs(verbs)

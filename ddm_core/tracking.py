@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -87,10 +88,23 @@ class NoLog:
         """Do nothing."""
 
 
+_listener: ContextVar[Log] = ContextVar("listener", default=NoLog())  # noqa: B039 - it keeps nothing
+
+
+@contextmanager
+def heard_by(log: Log) -> Iterator[None]:
+    """Let `log` get what stages tell within the block while they are `untracked`."""
+    before = _listener.set(log)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
+
 @contextmanager
 def untracked() -> Iterator[Log]:
-    """Yield a log that keeps nothing; MLflow is not touched."""
-    yield NoLog()
+    """Leave MLflow alone: yield the log of a caller that listens (`heard_by`), or one that keeps nothing."""
+    yield _listener.get()
 
 
 @dataclass

@@ -36,7 +36,9 @@ def train(ranks, params, folder, every, failure):
 
     def observe(observation):
         history.append(without_speed(observation))
-        print(ranks.rank, observation.step, flush=True)
+        # One write: torchrun leaves output unbuffered, and parts of two processes' lines would mix.
+        sys.stdout.write(f"{ranks.rank} {observation.step}\n")
+        sys.stdout.flush()
 
     def failing(batch, *draws):
         calls.append(len(batch))

@@ -17,7 +17,18 @@ from ddm_core.keys import KEY_BYTES
 
 CHECKOUT = Path(__file__).parents[1]
 STAGES = ("fetch", "prepare", "train", "recognise", "attack", "utility", "report", "register")
-USERS_VERBS = ("summary", "key", "encrypt", "decrypt", "demo", "gate", "registry", "benchmark", "pipeline")
+USERS_VERBS = (
+    "summary",
+    "key",
+    "encrypt",
+    "decrypt",
+    "demo",
+    "gate",
+    "registry",
+    "benchmark",
+    "sweep",
+    "pipeline",
+)
 HEAVY = ("torch", "numpy", "PIL", "scipy", "pandas", "matplotlib", "mlflow", "dvc", "jinja2", "cryptography")
 
 

@@ -160,16 +160,21 @@ def build_metrics(
         "schema_version": SCHEMA_VERSION,
         "chance_top1": 1 / identities,
         "obfuscators": {
-            name: _obfuscator_metrics(settings.method, attacks[name], utility[name])
+            name: obfuscator_metrics(settings.method, attacks[name], utility[name])
             for name, settings in params.train.items()
         },
         "provenance": provenance,
     }
 
 
-def _obfuscator_metrics(
+def obfuscator_metrics(
     method: str, row: Mapping[str, AttackResult], utility: UtilityResult
 ) -> dict[str, Any]:
+    """Return one obfuscator's entry of metrics.json: what the gate judges; `row` is attacker -> result.
+
+    Raises:
+        DdmError: as `build_metrics`.
+    """
     applicable = {attacker: cell for attacker, cell in row.items() if cell.applicable}
     counting = {attacker: cell for attacker, cell in applicable.items() if cell.counts_for_gate}
     return {
