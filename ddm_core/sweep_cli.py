@@ -18,7 +18,8 @@ SWEEPS = Path("results/sweeps")
 def add_verbs(verbs: Verbs) -> None:
     """Add the verb `sweep` to a command line."""
     summary = "search for better settings of an obfuscator: privacy first, then PSNR after the channels"
-    parser = verbs.add_parser("sweep", help=summary, description=f"{summary}. Run it again to go on.")
+    more = "Run it again to go on; docs/sweep.md tells more."
+    parser = verbs.add_parser("sweep", help=summary, description=f"{summary}. {more}")
     parser.set_defaults(run=_sweep)
     parser.add_argument("obfuscator", help="its name in the params' train section")
     parser.add_argument(

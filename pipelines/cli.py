@@ -55,7 +55,12 @@ def _add_run(verbs: Verbs) -> None:
     parser = verbs.add_parser("run", help="run the whole graph on this machine")
     parser.set_defaults(run=_run)
     parser.add_argument("--local", action="store_true", required=True, help="without a cluster")
-    parser.add_argument("--runner", choices=("subprocess", "docker"), default="subprocess")
+    parser.add_argument(
+        "--runner",
+        choices=("subprocess", "docker"),
+        default="subprocess",
+        help="each task as a process here, or in the image (subprocess)",
+    )
     parser.add_argument("--image", metavar="REF", help="for --runner docker (what make image builds)")
     parser.add_argument(
         "-o",

@@ -28,7 +28,8 @@ def add_parameter_options(parser: argparse.ArgumentParser, params_file: Path | N
         type=local_path,
         default=params_file,
         metavar="PATH",
-        help=f"YAML of the same shape that changes some of them ({params_file or 'none'})",
+        help="YAML of the same shape that changes some of them "
+        f"({f'pipelines/{params_file.name}' if params_file else 'none'})",
     )
     parser.add_argument(
         "--param",
