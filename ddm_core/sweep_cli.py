@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ddm_core.errors import DdmError
+from ddm_core.places import local_path
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -24,7 +25,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("obfuscator", help="its name in the params' train section")
     parser.add_argument(
         "--space",
-        type=Path,
+        type=local_path,
         required=True,
         metavar="PATH",
         help="what may vary, such as sweeps/keyed_ddm.yaml",
@@ -44,7 +45,7 @@ def add_verbs(verbs: Verbs) -> None:
         ("--sweeps", str(SWEEPS), "folder that gets one folder a sweep"),
     ):
         parser.add_argument(
-            flag, type=Path, default=Path(default), metavar="PATH", help=f"{what} ({default})"
+            flag, type=local_path, default=Path(default), metavar="PATH", help=f"{what} ({default})"
         )
     parser.add_argument("--no-mlflow", action="store_true", help="tell MLflow nothing")
 
