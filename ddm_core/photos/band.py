@@ -38,7 +38,9 @@ _SAMPLES = 4  # a side of a square; the middle two are read
 _LEAST_CONTRAST = 40.0  # grey levels between the means of black and white squares
 _LEAST_AGREEMENT = 0.9  # of the squares of a pilot row
 _LEAST_PERIODIC = 0.6  # share of a row's variance at one frequency
-_SLACKS = (0.0, -0.5, 0.5, -1.0, 1.0)  # pixels by which a site may have rounded the width
+# Pixels by which a site may have rounded the width. Fine steps: below a narrow photo with many boxes the band
+# is so high that a quarter of a pixel in its width adds up to a square.
+_SLACKS = (0.0, *(sign * eighths / 8 for eighths in (4, 2, 1, 3, 8) for sign in (-1, 1)))
 
 
 @dataclass(frozen=True)
