@@ -94,12 +94,12 @@ def peak_memory(model: Path, photo: tiles.Pixels) -> Iterator[tuple[str, float]]
 
 
 def medians(whole: Callable[[], object], bare: Callable[[], float]) -> tuple[float, float]:
-    """Return the median CPU seconds of both, measured in turn."""
+    """Return the median seconds of both, measured in turn."""
     taken, reference = [], []
     for _ in range(ROUNDS):
-        start = time.process_time()
+        start = time.perf_counter()
         whole()
-        taken.append(time.process_time() - start)
+        taken.append(time.perf_counter() - start)
         reference.append(bare())
     return statistics.median(taken), statistics.median(reference)
 
@@ -117,9 +117,9 @@ def bare_tiles(step: Step, pixels: tiles.Pixels, stream: tiles.Keystream) -> flo
             tensor = tiles.to_tensor(around.of(pixels, scale))
             rows, columns = around.bottom - around.top, around.right - around.left
             rotation = torch.randn(1, quaternions, 4, rows, columns)
-            start = time.process_time()
+            start = time.perf_counter()
             network(tensor, rotation)
-            seconds += time.process_time() - start
+            seconds += time.perf_counter() - start
     return seconds
 
 

@@ -8,7 +8,9 @@ cell's place in the whole grid: no two tiles share any of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
 import numpy
@@ -161,16 +163,24 @@ def _each_tile(
 ) -> None:
     """Fill `target` [height, width, channels], whole cells of the grid, with what `compute` makes."""
     scale = target.shape[0] // grid[0]
-    side = max(1, TILE // scale)
-    for strip in strips(grid, side):
+    tiles = list(strips(grid, max(1, TILE // scale)))
+
+    def rotations(strip: list[Area]) -> Tensor:
         rows = strip[0].widened(reach, grid)
         # Of a whole strip at once: the next tile shares these rows.
-        rotation = keystream.rows(range(rows.top, rows.bottom))
-        for own in strip:
-            around = own.widened(reach, grid)
-            drawn = compute(around, rotation[..., around.left : around.right])
-            pixels = drawn[0, :, *own.within(around, scale)].mul(255.0).round_().clamp_(0.0, 255.0).byte()
-            target[own.within(Area(0, grid[0], 0, grid[1]), scale)] = pixels.permute(1, 2, 0).numpy()
+        return keystream.rows(range(rows.top, rows.bottom))
+
+    with ThreadPoolExecutor(1) as ahead:  # the next strip's keystream, while the networks work on this one
+        coming = ahead.submit(rotations, tiles[0])
+        for strip, following in zip_longest(tiles, tiles[1:]):
+            rotation = coming.result()
+            if following:
+                coming = ahead.submit(rotations, following)
+            for own in strip:
+                around = own.widened(reach, grid)
+                drawn = compute(around, rotation[..., around.left : around.right])
+                pixels = drawn[0, :, *own.within(around, scale)].mul(255.0).round_().clamp_(0.0, 255.0).byte()
+                target[own.within(Area(0, grid[0], 0, grid[1]), scale)] = pixels.permute(1, 2, 0).numpy()
 
 
 def strips(grid: tuple[int, int], side: int) -> Iterator[list[Area]]:
