@@ -105,6 +105,22 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def alone(lock: Path, refusal: str) -> Iterator[None]:
+    """Be the only process in the block that names this lock file; it stays, and its folder is made.
+
+    Raises:
+        DdmError: another process is; `refusal` is what it says.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DdmError(refusal) from None
+        yield
+
+
+@contextmanager
 def joined(folders: Iterable[Path]) -> Iterator[Path]:
     """Yield a temporary folder of ours with the content of all `folders`; it vanishes after the block.
 

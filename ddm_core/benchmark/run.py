@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +22,7 @@ from ddm_core.benchmark.tracked import Tracked
 from ddm_core.benchmark.workers import Event, run_cells
 from ddm_core.data.manifest import read_summary
 from ddm_core.data.workers import orderly_termination
-from ddm_core.errors import DdmError
-from ddm_core.files import remove_leftovers_below, write_bytes, write_json
+from ddm_core.files import alone, remove_leftovers_below, write_bytes, write_json
 from ddm_core.reporting.provenance import read_commit
 
 LOCK, LOG, FAILURES = "run.lock", "run.log", "failures.log"
@@ -79,7 +77,8 @@ def run(params: BenchmarkParams, order: Order) -> Outcome:
     origin = Origin(*read_commit(Path.cwd()))
     laboratory = Laboratory(params, order.prepared, dataset, Places(order.results), origin)
     stages: list[Stage] = [stage for stage in STAGES if stage in order.stages]
-    with orderly_termination(), _alone(order.results):
+    refusal = f"{order.results}: another run is at work here; wait for it or pass -o FOLDER"
+    with orderly_termination(), alone(order.results / LOCK, refusal):
         remove_leftovers_below(order.results)
         with_table = TABLE in order.stages
         events = _run_cells(grid(params, stages, controls=with_table), laboratory, order, started)
@@ -152,14 +151,3 @@ def _write_table(cells: Sequence[Cell], laboratory: Laboratory, order: Order) ->
 
         update_document(order.document, results)
     return all(check.passed for check in sanity) if sanity else None
-
-
-@contextmanager
-def _alone(results: Path) -> Iterator[None]:
-    results.mkdir(parents=True, exist_ok=True)
-    with (results / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DdmError(f"{results}: another run is at work here; wait for it or pass -o FOLDER") from None
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import signal
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from ddm_core.data.manifest import read_summary
 from ddm_core.data.workers import outcomes
 from ddm_core.errors import DdmError
-from ddm_core.files import read_json, remove_leftovers_below, sha256_bytes, write_bytes
+from ddm_core.files import alone, read_json, remove_leftovers_below, sha256_bytes, write_bytes
 from ddm_core.stages.recognise import DESCRIPTION
 from ddm_core.sweep import record
 from ddm_core.sweep.order import Order, decisive_facts, laboratory, require_possible
@@ -77,7 +76,8 @@ def run(order: Order) -> Outcome:
     require_possible(order, summary)
     facts = decisive_facts(order, summary)
     dataset = DatasetReference("prepared photos", summary.dataset_digest, order.prepared)
-    with _orderly_termination(), _alone(order.results):
+    refusal = f"{order.results}: another process works on this sweep; wait for it or give another --name"
+    with _orderly_termination(), alone(order.results / LOCK, refusal):
         study = _opened(order, sha256_bytes(json.dumps(facts, sort_keys=True).encode()))
         with tracked(
             study,
@@ -171,19 +171,6 @@ def _say(trial: FrozenTrial) -> None:
         privacy = "private" if found.private else f"{found.worst_attacker} is above its limit"
         words = f"mean PSNR {found.psnr_db:.2f} dB, {privacy}"
     print(f"\ntrial {trial.number} {trial.user_attrs[STATE]}: {words}", file=sys.stderr)
-
-
-@contextmanager
-def _alone(results: Path) -> Iterator[None]:
-    results.mkdir(parents=True, exist_ok=True)
-    with (results / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DdmError(
-                f"{results}: another process works on this sweep; wait for it or give another --name"
-            ) from None
-        yield
 
 
 @contextmanager
