@@ -52,11 +52,14 @@ benchmark: benchmark-ready ## every attacker against every obfuscator, an hour o
 benchmark-quick: benchmark-ready ## a few obfuscators and attackers: 8 minutes on 2 cores
 	$(BIN)/ddm benchmark --quick $(ARGUMENTS)
 
+# A failed cell, or an attacker below its level, is told in the tables and fails the whole, but not before its end.
 results: benchmark-ready ## docs/results.md and docs/results.json: the benchmark, and two more seeds of some rows
-	$(BIN)/ddm benchmark
-	$(BIN)/ddm benchmark --seed-list 1,2 --obfuscators $(THREE_SEEDS) --attackers clean,retrained
-	$(BIN)/ddm benchmark --seed-list 1,2 --obfuscators keyed_ddm
-	$(BIN)/ddm benchmark --seeds 3 --stage table --partial --no-mlflow --document docs/results.md
+	failed=0; \
+	$(BIN)/ddm benchmark || failed=1; \
+	$(BIN)/ddm benchmark --seed-list 1,2 --obfuscators $(THREE_SEEDS) --attackers clean,retrained || failed=1; \
+	$(BIN)/ddm benchmark --seed-list 1,2 --obfuscators keyed_ddm || failed=1; \
+	$(BIN)/ddm benchmark --seeds 3 --stage table --partial --no-mlflow --document docs/results.md || failed=1; \
+	exit $$failed
 
 # One thread each, or the processes' threads would wait for each other's.
 TEST_PROCESSES ?= $(shell nproc)

@@ -107,23 +107,30 @@ def _seeds(results: Results, rows: Sequence[Row]) -> list[str]:
     return [
         "### Seed by seed",
         "Where more than one seed was run: each alone, and all together with the 95 % interval (of "
-        "verification the mean area under the curve with the mean bounds).",
-        table(["Obfuscator", "Attacker", "Seeds", "Each", "Together", "Contains chance"], figures, words=3),
+        "verification the mean area under the curve with the mean bounds). What it was tried on are the test "
+        "encryptions of all these seeds, or the pairs of them.",
+        table(
+            ["Obfuscator", "Attacker", "Seeds", "Tried on", "Each", "Together", "Contains chance"],
+            figures,
+            words=3,
+        ),
     ]
 
 
 def _seed_lines(results: Results, row: Row, attack: Pooled) -> list[list[str]]:
-    seeds, named = ", ".join(map(str, attack.seeds)), [f"`{row.name}`", attacker_label(attack.attacker)]
+    label = attacker_label(attack.attacker) + ("" if attack.counts else " (does not count)")
+    seeds, named = ", ".join(map(str, attack.seeds)), [f"`{row.name}`", label]
     cells = [cell.result for cell in _cells_of(results, row.name, attack.attacker)]
     if attack.top1 is not None and attack.ci95 is not None:
         each = ", ".join(percent(cell.top1) for cell in cells if cell.top1 is not None)
         together = f"{percent(attack.top1)} ({interval(attack.ci95)})"
-        return [[*named, seeds, each, together, _holds(attack.ci95, results.dataset.chance)]]
+        return [[*named, seeds, str(attack.n), each, together, _holds(attack.ci95, results.dataset.chance)]]
     return [
         [
             named[0],
             f"{named[1]}, {kind}",
             seeds,
+            f"{sum(cell.verification[kind].pairs for cell in cells if cell.verification)} pairs",
             ", ".join(f"{cell.verification[kind].auc:.3f}" for cell in cells if cell.verification),
             f"{area.auc:.3f} ({area.ci95[0]:.3f}–{area.ci95[1]:.3f})",  # noqa: RUF001
             _holds(area.ci95, 0.5),

@@ -22,6 +22,7 @@ from ddm_core.benchmark.tracked import Tracked
 from ddm_core.benchmark.workers import Event, run_cells
 from ddm_core.data.manifest import read_summary
 from ddm_core.data.workers import orderly_termination
+from ddm_core.errors import DdmError
 from ddm_core.files import alone, remove_leftovers_below, write_bytes, write_json
 from ddm_core.reporting.provenance import read_commit
 
@@ -69,7 +70,7 @@ def run(params: BenchmarkParams, order: Order) -> Outcome:
 
     Raises:
         DdmError: no prepared photos, another run at work in the results folder, a result missing for the
-            table, or MLflow cannot be reached.
+            table (of a partial one all of them), or MLflow cannot be reached.
     """
     started = time.perf_counter()
     dataset = read_summary(order.prepared)
@@ -88,6 +89,7 @@ def run(params: BenchmarkParams, order: Order) -> Outcome:
             cells = [cell for cell in grid(params, controls=True) if cell not in lost]
             if order.partial:
                 cells = [cell for cell in cells if read_record(cell, laboratory.places) is not None]
+                _refuse_nothing(cells, order.results)
             sane = _write_table(cells, laboratory, order)
     return Outcome(
         ran=sum(event.outcome == "ran" for event in events),
@@ -96,6 +98,12 @@ def run(params: BenchmarkParams, order: Order) -> Outcome:
         sane=sane,
         seconds=time.perf_counter() - started,
     )
+
+
+def _refuse_nothing(cells: Sequence[Cell], results: Path) -> None:
+    """A table of nothing would take the place of a document's table of something."""
+    if not any(cell.stage == "attack" for cell in cells):
+        raise DdmError(f"{results}: no attack's result is there; run ddm benchmark without --stage")
 
 
 def _run_cells(cells: Sequence[Cell], laboratory: Laboratory, order: Order, started: float) -> list[Event]:

@@ -15,6 +15,10 @@ from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS, ChannelUtility,
 
 CHANCE_AUC = 0.5  # the area under the curve of who tells same from different by throwing a coin
 GATE_VERBS = {"failed": "failed", "not run": "was not run"}
+CONTROL_NOTES = {
+    "many_time_pad": "A control of the sanity gate, not a method to use: a cipher that neglects its nonce."
+}
+"""Obfuscators that are attacked only because an attacker has to break them; no verdict is about them."""
 ATTACKER_ORDER = (*ATTACKERS, *LAB_ATTACKERS, *CONTROLS)
 
 
@@ -208,14 +212,15 @@ def _grade(worst: Pooled | None, areas: Iterable[Area], chance: float, failed: S
 
 
 def verdict(results: Results, rows: list[Row]) -> str:
-    """Return the one sentence that the page opens with; the unprotected photo is no candidate.
+    """Return the one sentence that the page opens with; the unprotected photo and controls are no candidates.
 
     There is none before the attackers have shown what they can do: a weak attacker fails on everything.
     """
     gate = gate_state(results.sanity)
     if gate != "passed":
         return f"No verdict: the sanity gate of the attackers {GATE_VERBS[gate]}."
-    judged = [row for row in rows if row.entry.method != "none" and row.worst]
+    candidates = (row for row in rows if row.entry.method != "none" and row.name not in CONTROL_NOTES)
+    judged = [row for row in candidates if row.worst]
     hidden = [row.name for row in judged if row.grade == "hidden"]
     if not judged:
         return "No verdict: no attacker was measured against any obfuscator."

@@ -320,6 +320,7 @@ def test_a_cell_that_fails_is_told_at_the_end_and_the_others_go_on(copied):
         (["--prepared", "nowhere"], "nowhere/manifest.json: not found"),
         (["--params", "nowhere.yaml"], "nowhere.yaml: not found"),
         (["--stage", "table"], "no result of"),
+        (["--stage", "table", "--partial"], "no attack's result is there"),
         (["--stage", "attack"], "not found; run the whole benchmark"),
     ],
 )

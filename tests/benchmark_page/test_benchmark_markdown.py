@@ -78,10 +78,14 @@ def test_what_attackers_rebuild_has_its_identity_similarity(table):
 
 def test_seeds_are_shown_one_by_one_and_whether_they_contain_chance_together(table):
     seeds = section(table, "Seed by seed")
-    assert re.search(r"\| `invented_keyed` \| inversion \| 0, 1 \| [\d.]+, [\d.]+ \| .* \| yes \|", seeds)
     assert re.search(
-        r"\| `invented_keyed` \| verification, linkage \| 0, 1 \| 0\.498, 0\.498 \|.* yes \|", seeds
+        r"\| `invented_keyed` \| inversion \| 0, 1 \| 640 \| [\d.]+, [\d.]+ \| .* \| yes \|", seeds
     )
+    assert re.search(
+        r"\| `invented_keyed` \| verification, linkage \| 0, 1 \| 12000 pairs \| 0\.498, 0\.498 \|.* yes \|",
+        seeds,
+    )
+    assert "| `invented_keyed` | nonce reuse (does not count) | 0, 1 | 640 | 96.9, 96.9 |" in seeds
     assert re.search(r"\| `invented_p3` \| retrained \| .* \| no \|", seeds)
 
 

@@ -237,6 +237,15 @@ def test_verification_above_chance_is_a_leak_though_nobody_is_named(tmp_path):
     assert "hides the face from every attacker: invented_cipher" in verdict(results, list(rows.values()))
 
 
+def test_a_control_of_the_sanity_gate_is_called_one_and_no_verdict_counts_it(tmp_path):
+    content = json.loads(json.dumps(results_content(seeds=(0,))).replace("invented_cipher", "many_time_pad"))
+    results = read_results(write_results(tmp_path, content))
+    told = verdict(results, summarise(results))
+    assert told == "1 of 8 obfuscators hides the face from every attacker: invented_keyed."
+    page = write_page(tmp_path).read_text()
+    assert "A control of the sanity gate, not a method to use" in page
+
+
 def test_names_and_reasons_are_escaped(tmp_path):
     content = results_content(seeds=(0,))
     content["cells"][0]["result"]["reason"] = "<script>alert(1)</script>"

@@ -15,6 +15,7 @@ from ddm_core.benchmark.page.curves import pool_curves
 from ddm_core.benchmark.page.plots import COMPUTE, DATA, curve_panels, curve_plot, trade_off_plot
 from ddm_core.benchmark.results_file import CellResult, Results
 from ddm_core.benchmark.summary import (
+    CONTROL_NOTES,
     Row,
     attackers_of,
     channels_of,
@@ -162,7 +163,8 @@ def _plain(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _note(row: Row) -> str:
-    return wording.describe_obfuscator({"method": row.entry.method} | row.entry.settings)
+    settings = {"method": row.entry.method} | row.entry.settings
+    return CONTROL_NOTES.get(row.name) or wording.describe_obfuscator(settings)
 
 
 def _first_grid(folder: Path, results: Results, obfuscator: str) -> Picture | None:
