@@ -11,8 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ddm_core.attacks.lesson import lesson_from
 from ddm_core.attacks.protocol import Outcome, Target
-from ddm_core.attacks.recogniser_training import Lesson, Trial, choose, fit
+from ddm_core.attacks.recogniser_training import Trial, choose, fit
 from ddm_core.attacks.recognition import Obfuscate, Recogniser, fresh_encryptions, outcome_of
 from ddm_core.evaluation import encrypt_photos
 
@@ -24,16 +25,7 @@ CHOOSING = 4  # a quarter of the epochs chooses the architecture
 def averaging(target: Target) -> Outcome:
     """Train a recogniser on averages and try it on averages of the test photos' encryptions."""
     hidden, labels = _averaged_test_photos(target)
-    params, train = target.params, target.train
-    lesson = Lesson(
-        images=train.images,
-        labels=train.labels,
-        identities=len(train.identities),
-        settings=params,
-        name=f"{target.name}/averaging",
-        device=target.device,
-        obfuscate=_fresh_averages(target),
-    )
+    params, lesson = target.params, lesson_from(target, "averaging", _fresh_averages(target))
     architecture, trials = params.architectures[0], tuple[Trial, ...]()
     if params.validation_fraction > 0:
         choice = choose(lesson, max(1, params.epochs // CHOOSING))

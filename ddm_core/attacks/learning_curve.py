@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddm_core.attacks.lesson import lesson_from
 from ddm_core.attacks.protocol import Outcome, Target, encrypt_test_photos
 from ddm_core.attacks.recogniser_training import Lesson, batches_of, choose, fit, vary
 from ddm_core.attacks.recognition import Recogniser, fresh_encryptions
@@ -46,16 +47,8 @@ def learning_curve(target: Target) -> Outcome:
     training on all photos, is the attacker's result.
     """
     encrypted = encrypt_test_photos(target, "learning_curve")
-    params, train = target.params, target.train
-    lesson = Lesson(
-        images=train.images,
-        labels=train.labels,
-        identities=len(train.identities),
-        settings=params,
-        name=f"{target.name}/learning_curve",
-        device=target.device,
-        obfuscate=fresh_encryptions(target, "learning_curve"),
-    )
+    params = target.params
+    lesson = lesson_from(target, "learning_curve", fresh_encryptions(target, "learning_curve"))
     architecture = params.architectures[0]
     if params.validation_fraction > 0:
         architecture = choose(lesson, _epochs(params.epochs, SHARES[0])).architecture
