@@ -12,7 +12,7 @@ from ddm_core.trainjob.cluster import Cluster, Ending, NoSuchObjectError, Pod
 
 LOOK_SECONDS = 2.0
 END_SECONDS = 0.1
-"""Between two looks at whether SIGTERM came. Short: in a pod of KFP there is about a second to remove the job."""
+"""Between two looks at whether SIGTERM came: in a pod of KFP there may be a second to remove the job."""
 LAST_LINES = 10
 
 

@@ -69,7 +69,7 @@ def test_two_nodes_train_one_model_and_the_task_gets_it(cluster, train, tmp_path
     assert left_in_s3() == set()
     said = capfd.readouterr().out
     assert "node-0: train tiny: 100%" in said
-    assert "node-1: receive: 100%" in said
+    assert "node-1: download: 100%" in said
 
 
 def test_what_nodes_write_appears_line_by_line_and_once(cluster, train, capfd):
