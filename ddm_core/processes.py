@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ddm_core.params import ObfuscatorParams
     from ddm_core.stages.train import TrainResult
 
+SECTION = "train.json"  # JSON is YAML
 STDERR = 2
 LOOK_SECONDS = 0.2  # between two looks at whether SIGTERM came
 LAST_WORDS_SECONDS = 5.0  # for what the processes said last to come through
@@ -116,7 +117,7 @@ def train_together(
 
 def write_section(folder: Path, name: str, params: ObfuscatorParams) -> Path:
     """Write a parameter file that holds this one obfuscator, for `ddm train`; return its path."""
-    path = folder / "train.json"  # JSON is YAML
+    path = folder / SECTION
     write_json(path, {"train": {name: dataclasses.asdict(params)}})
     return path
 

@@ -33,9 +33,8 @@ def compile_pipeline(
 ) -> None:
     """Write the pipeline's YAML: the graph, then a second document with what is Kubernetes's.
 
-    `params` are the defaults of its parameters, `gpus` the GPUs of each task that uses one, `nodes` the
-    nodes that train one obfuscator, `resources` a file in place of resources.yaml. `exit_handler` and
-    `pinned` as in `build_pipeline`.
+    `params` are the defaults of its parameters, `nodes` the nodes that train one obfuscator, `resources` a
+    file in place of resources.yaml. `gpus`, `exit_handler` and `pinned` as in `build_pipeline`.
 
     Raises:
         DdmError: no image reference, a negative number of GPUs, no node, or a mistake in the resources.

@@ -62,10 +62,11 @@ def build_pipeline(
 ) -> BaseComponent:
     """Return the KFP pipeline whose parameters default to `params`: one a section, `train` as a list.
 
-    With `resources` every task gets its share of the cluster, `gpus` where it uses them, and its settings
-    from a ConfigMap and a Secret; without, the graph is bare, for a local runner. `cache` false: every task
-    runs anew. `parallelism` bounds what runs side by side. With `nodes` above 1, and `resources`, a TrainJob
-    trains each obfuscator. Without `exit_handler` nothing tells of a failure.
+    With `resources` every task gets its share of the cluster and its settings from a ConfigMap and a Secret;
+    without, the graph is bare, for a local runner. `gpus` are those of a training; other tasks that use one
+    get one. `cache` false: every task runs anew. `parallelism` bounds what runs side by side. With `nodes`
+    above 1, and `resources`, a TrainJob trains each obfuscator. Without `exit_handler` nothing tells of a
+    failure.
 
     `pinned` says whether the parameters of all runs name their photos (`FetchParams.is_pinned`), by default
     as `params` do. Only then is fetch taken from the cache: its key knows the parameters, not the photos.

@@ -44,7 +44,9 @@ def add_parameter_options(parser: argparse.ArgumentParser, params_file: Path | N
 def add_compile_options(parser: argparse.ArgumentParser) -> None:
     """Add --image, --gpu, --nodes, --resources and --pin: what the tasks run on, and on which photos."""
     parser.add_argument("--image", metavar="REF", help="container image of every task, pinned by digest")
-    parser.add_argument("--gpu", type=int, default=0, metavar="N", help="GPUs of a task that uses one (0)")
+    parser.add_argument(
+        "--gpu", type=int, default=0, metavar="N", help="GPUs of a training; other tasks get one (0)"
+    )
     parser.add_argument(
         "--nodes", type=int, default=1, metavar="N", help="nodes that train together, by Kubeflow Trainer (1)"
     )

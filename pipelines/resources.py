@@ -31,6 +31,9 @@ TASKS = (
     "register",
     "notify",
 )
+MANY_GPUS = ("train",)
+"""The tasks that use more than one GPU: one process each. More than one would lie idle in any other."""
+
 UNITS = {"m": 1e-3, "": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BINARY_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -130,7 +133,10 @@ def load_resources(path: Path | None = None) -> Resources:
 
 
 def apply_resources(task: PipelineTask, name: str, resources: Resources, gpus: int) -> None:
-    """Give the KFP task `name` its requests, limits, GPUs, nodes, retries and timeout."""
+    """Give the KFP task `name` its requests, limits, GPUs, nodes, retries and timeout.
+
+    `gpus` are those of a training; every other task with `gpu: true` gets one, if there are any.
+    """
     from kfp import kubernetes
 
     wanted = resources.tasks[name]
@@ -146,9 +152,10 @@ def apply_resources(task: PipelineTask, name: str, resources: Resources, gpus: i
         )
     _place(task, wanted.node_selector, wanted.tolerations)
     if wanted.gpu and gpus:
-        if name == "train" and gpus > 1:  # too small by default for what its processes exchange
+        count = gpus if name in MANY_GPUS else 1
+        if count > 1:  # too small by default for what its processes exchange
             kubernetes.empty_dir_mount(task, SHARED_MEMORY, "/dev/shm", medium="Memory")
-        task.set_accelerator_type(resources.gpu.resource).set_accelerator_limit(gpus)
+        task.set_accelerator_type(resources.gpu.resource).set_accelerator_limit(count)
         _place(task, resources.gpu.node_selector, resources.gpu.tolerations)
 
 

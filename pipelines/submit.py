@@ -27,9 +27,9 @@ class RunRequest:
     """What is to run and how.
 
     `defaults` go into the uploaded pipeline and `params` into the run, so that runs with other parameters
-    are runs of the same version. `image` is a reference that the cluster can pull, `gpus` are those of each
-    task that uses one, `recurring` is a cron expression. Without `pipeline_root` and `service_account` the
-    server's own are used. `exit_handler` as in `build_pipeline`.
+    are runs of the same version. `image` is a reference that the cluster can pull, `recurring` is a cron
+    expression. Without `pipeline_root` and `service_account` the server's own are used. `gpus` and
+    `exit_handler` as in `build_pipeline`.
     """
 
     defaults: Params

@@ -1,55 +1,47 @@
-"""What the task and the nodes of its TrainJob hand each other: folders below one S3 prefix.
-
-A folder is there when its RECORD is: the names of its files, written last.
-"""
+"""What the task and the nodes of its TrainJob hand each other: folders published below an S3 prefix."""
 
 from __future__ import annotations
 
-import json
-import tempfile
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ddm_core.errors import DdmError
-from ddm_core.files import OUTPUT_MARK, write_json
-from ddm_core.storage import delete, download, exists, list_objects, open_stream, upload
-from ddm_core.storage.parallel import in_parallel
+from ddm_core.checkpoints import CONFIGURATION
+from ddm_core.data.manifest import MANIFEST_NAME
+from ddm_core.processes import SECTION
+from ddm_core.results import TIMING
+from ddm_core.storage import delete, exists, list_objects, mirrored, publish_tree, published
 
-RECORD = "files.json"
-
-
-def send_folder(folder: Path, address: str) -> None:
-    """Write a folder's files below `address`. Who sends other files than are there removes those first.
-
-    Raises:
-        DdmError: as `ddm_core.storage.upload`.
-    """
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != OUTPUT_MARK)
-    names = [path.relative_to(folder).as_posix() for path in files]
-    in_parallel(lambda name: upload(folder / name, f"{address}/{name}"), names, "send")
-    with tempfile.TemporaryDirectory() as temporary:
-        write_json(Path(temporary) / RECORD, names)
-        upload(Path(temporary) / RECORD, f"{address}/{RECORD}")
+PHOTOS, SETTINGS, MODEL, HISTORY = "prepared", "settings", "model", "history"
+MANIFESTS = {PHOTOS: MANIFEST_NAME, SETTINGS: SECTION, MODEL: CONFIGURATION, HISTORY: TIMING}
+"""Of each kind of folder the file that is sent last: it says that all is there."""
 
 
-def is_there(address: str) -> bool:
+def send(kind: str, folder: Path, address: str) -> None:
+    """Publish a folder; raises as `ddm_core.storage.publish_tree`."""
+    publish_tree(folder, address, manifest=MANIFESTS[kind], alone=kind == SETTINGS)
+
+
+def is_there(kind: str, address: str) -> bool:
     """Tell whether a whole folder was sent to `address`."""
-    return exists(f"{address}/{RECORD}")
+    return exists(f"{address}/{MANIFESTS[kind]}")
 
 
-def receive_folder(address: str, folder: Path) -> None:
-    """Write the files that were sent to `address` into a folder.
+@contextmanager
+def received(kind: str, address: str, place: Path) -> Iterator[Path]:
+    """Yield the folder that was sent to `address`, downloaded to below `place`.
 
     Raises:
-        DdmError: none were, or as `ddm_core.storage.download`.
+        DdmError: none was, or as `ddm_core.storage.mirrored`.
     """
-    if not is_there(address):
-        raise DdmError(f"{address}: nothing whole is there; another run may have removed it: run again")
-    with open_stream(f"{address}/{RECORD}") as stream:
-        names = json.loads(stream.read())
-    in_parallel(lambda name: download(f"{address}/{name}", folder / name), names, "receive")
+    missing = "nothing whole is there; another run may have removed it: run again"
+    selection = dataclasses.replace(published(MANIFESTS[kind]), missing=missing)
+    with mirrored(address, place, selection=selection) as folder:
+        yield folder
 
 
-def remove_folder(address: str) -> None:
+def remove(address: str) -> None:
     """Delete everything below `address`."""
     for name, _ in list(list_objects(f"{address}/")):
         delete(f"{address}/{name}")

@@ -11,6 +11,8 @@ from ddm_core.termination import EXIT_STATUS
 from ddm_core.trainjob.cluster import Cluster, Ending, NoSuchObjectError, Pod
 
 LOOK_SECONDS = 2.0
+END_SECONDS = 0.1
+"""Between two looks at whether SIGTERM came: in a pod of KFP there may be a second to remove the job."""
 LAST_LINES = 10
 
 
@@ -41,9 +43,18 @@ def follow(
         if "Failed" in conditions:
             reason = ": ".join(part for part in conditions["Failed"] if part)
             raise DdmError(f"the TrainJob {name} failed ({reason}); {nodes.blame()}")
-        if terminated():
-            raise SystemExit(EXIT_STATUS)
-        time.sleep(look_seconds)
+        _pause(look_seconds, terminated)
+
+
+def _pause(seconds: float, terminated: Callable[[], bool]) -> None:
+    """Sleep, but not through SIGTERM."""
+    end = time.monotonic() + seconds
+    while not terminated():
+        left = end - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, END_SECONDS))
+    raise SystemExit(EXIT_STATUS)
 
 
 class Nodes:

@@ -15,9 +15,6 @@ from pathlib import Path
 
 from ddm_core.errors import DdmError
 
-SETTINGS, RESULT = "settings", "result"
-MODEL, HISTORY = "model", "history"
-
 
 def command(name: str, job: str, prepared: str, checkpoints: str) -> list[str]:
     """Return the command line of a node."""
@@ -36,25 +33,27 @@ def run(name: str, job: str, prepared: str, checkpoints: str) -> None:
         SystemExit: SIGTERM came; a checkpoint is written.
     """
     from ddm_core.checkpoint_options import DEFAULT_INTERVAL, CheckpointOptions, parse_interval
-    from ddm_core.processes import train_together
-    from ddm_core.trainjob.exchange import receive_folder, remove_folder, send_folder
+    from ddm_core.processes import SECTION, train_together
+    from ddm_core.trainjob.exchange import HISTORY, MODEL, PHOTOS, SETTINGS, received, remove, send
 
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        receive_folder(f"{job}/{SETTINGS}", work)
-        receive_folder(prepared, work / "prepared")
-        made = train_together(
-            name,
-            params=work / "train.json",
-            prepared=work / "prepared",
-            work=work,
-            checkpoints=CheckpointOptions(checkpoints, parse_interval(DEFAULT_INTERVAL)),
-            processes=None,
-        )
+        with (
+            received(SETTINGS, f"{job}/{SETTINGS}", work / SETTINGS) as settings,
+            received(PHOTOS, prepared, work / PHOTOS) as photos,
+        ):
+            made = train_together(
+                name,
+                params=settings / SECTION,
+                prepared=photos,
+                work=work,
+                checkpoints=CheckpointOptions(checkpoints, parse_interval(DEFAULT_INTERVAL)),
+                processes=None,
+            )
         if made.model.is_dir():
-            made.copied_to(work / RESULT / MODEL, work / RESULT / HISTORY)
-            remove_folder(f"{job}/{RESULT}")  # this container may have been restarted while it sent
-            send_folder(work / RESULT, f"{job}/{RESULT}")
+            for kind, folder in ((MODEL, made.model), (HISTORY, made.history)):
+                remove(f"{job}/{kind}")  # this container may have been restarted while it sent
+                send(kind, folder, f"{job}/{kind}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from ddm_core.termination import sigterm_noted
 from ddm_core.trainjob.cluster import Cluster, NameTakenError, NoSuchObjectError
 from ddm_core.trainjob.follow import LOOK_SECONDS, follow
 from ddm_core.trainjob.manifest import Owner, build_manifest
-from ddm_core.trainjob.node import HISTORY, MODEL, RESULT, SETTINGS, command
+from ddm_core.trainjob.node import command
 from ddm_core.trainjob.settings import TrainJobSettings
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ def run(
         SystemExit: SIGTERM came.
     """
     from ddm_core.obfuscator_params import LEARNED
+    from ddm_core.processes import Made
     from ddm_core.stages import train
-    from ddm_core.trainjob.exchange import receive_folder, remove_folder
+    from ddm_core.trainjob.exchange import HISTORY, MODEL, received, remove
 
     if not isinstance(params, LEARNED):
         return train.run(params, name=name, prepared=prepared, model=model, history=history)
@@ -88,16 +89,19 @@ def run(
     job_name = _job_name(name, task.workflow)
     job = f"{place}/trainjobs/{task.namespace}/{job_name}"
     with sigterm_noted() as terminated:
-        remove_folder(job)  # a result that an earlier attempt left must not pass for this one's
+        remove(job)  # a result that an earlier attempt left must not pass for this one's
         photos = _hand_over(params, name, prepared, place, job)
         manifest = build_manifest(job_name, command(name, job, photos, place), settings, task.owner)
         with _running(cluster, manifest):
             _say(f"the TrainJob {task.namespace}/{job_name} runs on {settings.nodes} nodes")
             follow(cluster, job_name, terminated=terminated, say=_say, look_seconds=look_seconds)
-    with tempfile.TemporaryDirectory() as temporary:
-        receive_folder(f"{job}/{RESULT}", Path(temporary))
-        result = _laid_out(Path(temporary), model, history)
-    remove_folder(job)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        received(MODEL, f"{job}/{MODEL}", Path(temporary, MODEL)) as made_model,
+        received(HISTORY, f"{job}/{HISTORY}", Path(temporary, HISTORY)) as made_history,
+    ):
+        result = Made(made_model, made_history).copied_to(model, history)
+    remove(job)
     return result
 
 
@@ -123,14 +127,14 @@ def _hand_over(params: ObfuscatorParams, name: str, prepared: Path, place: str, 
     """Send settings and photos; return where the photos are. Trainings on the same photos share them."""
     from ddm_core.data.manifest import MANIFEST_NAME
     from ddm_core.processes import write_section
-    from ddm_core.trainjob.exchange import is_there, send_folder
+    from ddm_core.trainjob.exchange import PHOTOS, SETTINGS, is_there, send
 
     with tempfile.TemporaryDirectory() as temporary:
         write_section(Path(temporary), name, params)
-        send_folder(Path(temporary), f"{job}/{SETTINGS}")
-    photos = f"{place}/prepared/{sha256_file(prepared / MANIFEST_NAME)[:16]}"
-    if not is_there(photos):
-        send_folder(prepared, photos)
+        send(SETTINGS, Path(temporary), f"{job}/{SETTINGS}")
+    photos = f"{place}/{PHOTOS}/{sha256_file(prepared / MANIFEST_NAME)[:16]}"
+    if not is_there(PHOTOS, photos):
+        send(PHOTOS, prepared, photos)
     return photos
 
 
@@ -169,12 +173,6 @@ def _until(happens: Callable[[], bool], seconds: float) -> bool:
     while not (happened := happens()) and time.monotonic() < deadline:
         time.sleep(1.0)
     return happened
-
-
-def _laid_out(result: Path, model: Path, history: Path) -> TrainResult:
-    from ddm_core.processes import Made
-
-    return Made(result / MODEL, result / HISTORY).copied_to(model, history)
 
 
 def _say(line: str) -> None:

@@ -170,8 +170,9 @@ def test_gpus_go_to_the_tasks_that_use_them(tmp_path):
         if "accelerator" in part["container"]["resources"]
     }
     assert set(wanted) == USES_GPU
-    for accelerator in wanted.values():
-        assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "2")
+    assert {accelerator["resourceType"] for accelerator in wanted.values()} == {"nvidia.com/gpu"}
+    counts = {name: int(accelerator["resourceCount"]) for name, accelerator in wanted.items()}
+    assert counts == dict.fromkeys(USES_GPU, 1) | {"train": 2}, "none that would lie idle is reserved"
     tolerant = {name for name, part in on_kubernetes(platform).items() if "tolerations" in part}
     assert tolerant == USES_GPU
 
@@ -190,8 +191,10 @@ def test_several_gpus_of_a_pod_are_several_processes_with_room_to_exchange(tmp_p
     graph, platform = compiled(tmp_path, "--gpu", "4")
     count = tasks(graph)["train"]["inputs"]["parameters"]["process_count"]
     assert count["runtimeValue"]["constant"] == 4
-    (mount,) = on_kubernetes(platform)["train"]["emptyDirMounts"]
+    mounts = {name: part.get("emptyDirMounts") for name, part in on_kubernetes(platform).items()}
+    (mount,) = mounts.pop("train")
     assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")
+    assert not any(mounts.values()), "no other task runs several processes"
 
 
 def test_each_node_of_a_train_job_gets_what_the_task_train_asks_for(on_two_nodes):

@@ -31,7 +31,7 @@ ENDS = "print('done')"
 def train(cluster, settings, prepared, ddm_params, tmp_path):
     """Run the task in a cluster; `programs` are what nodes run instead of the training."""
 
-    def start(params=ddm_params, programs=None, **changes):
+    def start(params=ddm_params, programs=None, look_seconds=LOOK_SECONDS, **changes):
         cluster.programs = programs or {}
         return run(
             params,
@@ -40,7 +40,7 @@ def train(cluster, settings, prepared, ddm_params, tmp_path):
             prepared=prepared,
             model=tmp_path / "model" / "tiny",
             history=tmp_path / "history" / "tiny",
-            look_seconds=LOOK_SECONDS,
+            look_seconds=look_seconds,
         )
 
     return start
@@ -69,7 +69,7 @@ def test_two_nodes_train_one_model_and_the_task_gets_it(cluster, train, tmp_path
     assert left_in_s3() == set()
     said = capfd.readouterr().out
     assert "node-0: train tiny: 100%" in said
-    assert "node-1: receive: 100%" in said
+    assert "node-1: download: 100%" in said
 
 
 def test_what_nodes_write_appears_line_by_line_and_once(cluster, train, capfd):
@@ -111,8 +111,8 @@ def test_sigterm_removes_the_job_and_ends_the_task_with_143(cluster, train):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=terminate, daemon=True).start()
-    with pytest.raises(SystemExit) as ended:
-        train(programs={0: WAITS, 1: WAITS})
+    with pytest.raises(SystemExit) as ended:  # and not when the next look at the job is due
+        train(programs={0: WAITS, 1: WAITS}, look_seconds=3600)
     assert ended.value.code == 143
     assert cluster.jobs == {}
     assert len(cluster.sent("DELETE")) == 1
