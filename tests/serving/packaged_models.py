@@ -42,9 +42,10 @@ EVIDENCE = {
 
 
 def small_params(method):
-    """The settings of params.yaml or photo/params.yaml, with few channels inside the networks."""
+    """The settings of params.yaml or photo/params.yaml, with small networks: exports take the time."""
     if method != "photo_ddm":
-        return dataclasses.replace(PARAMS.train[method], width=8)
+        small = {"width": 8} | ({"blocks": 1} if method == "keyed_ddm" else {})
+        return dataclasses.replace(PARAMS.train[method], **small)
     widths = dict.fromkeys(("encoder_width", "renderer_width", "seeker_width", "decoder_width"), 8)
     return dataclasses.replace(PHOTO_PARAMS.train["photo"], quaternions=12, **widths)
 

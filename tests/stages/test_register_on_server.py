@@ -63,9 +63,8 @@ def wait_until_healthy(address, process, log):
 def test_runs_models_and_aliases_live_on_the_server_and_nothing_in_the_project(server, tmp_path, monkeypatch):
     project = tmp_path / "project"
     torch.manual_seed(0)
-    description = Description(
-        dataclasses.replace(PARAMS.train["keyed_ddm"], width=8), channels=1, image_size=16
-    )
+    params = dataclasses.replace(PARAMS.train["keyed_ddm"], width=8, blocks=1)
+    description = Description(params, channels=1, image_size=16)
     (project / "models/keyed_ddm").mkdir(parents=True)
     save_obfuscator(project / "models/keyed_ddm", description, build_networks(description))
     cell = {"top1": 0.03, "ci95": [0.02, 0.05], "n": 1280}
