@@ -65,11 +65,18 @@ class FetchParams:
         does not. What lies beside the photos (`lists`, `corrections`, `verification`) has no digest, so it
         must be at full commits.
         """
-        if not all(map(_names_a_commit, self.beside)):
-            return False
-        return self.digest is not None or (
-            self._names_a_version() and (self.exclude_people is None or _names_a_commit(self.exclude_people))
+        return self.beside_is_pinned and (
+            self.digest is not None
+            or (
+                self._names_a_version()
+                and (self.exclude_people is None or _names_a_commit(self.exclude_people))
+            )
         )
+
+    @property
+    def beside_is_pinned(self) -> bool:
+        """Whether all that is `beside` the photos lies at full commits."""
+        return all(map(_names_a_commit, self.beside))
 
     @property
     def beside(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -71,15 +72,30 @@ def place(text: str) -> Place:
     return RemotePlace(f"s3://{bucket}/{prefix}")
 
 
+# Stages know local paths alone and speak to MLflow themselves: the addresses do not come as arguments.
+_addresses: ContextVar[dict[Path, str]] = ContextVar("addresses", default={})  # noqa: B039 - never changed
+
+
 @contextmanager
 def shown_as(local: Path, address: str) -> Iterator[None]:
-    """Let errors in the block name `address` where they name the path that what lies there has here."""
+    """Let errors in the block name `address` where they name the path that what lies there has here.
+
+    `address_of` knows it within the block.
+    """
+    token = _addresses.set(_addresses.get() | {local: address})
     try:
         yield
     except DdmError as error:
         if str(local) in str(error):
             raise DdmError(str(error).replace(str(local), address)) from None
         raise
+    finally:
+        _addresses.reset(token)
+
+
+def address_of(path: Path) -> str:
+    """Return the address of what was brought to this path, of any other its own as a `file:` address."""
+    return _addresses.get().get(path) or path.absolute().as_uri()
 
 
 def require_local(path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ddm_core.errors import DdmError
+from ddm_core.places import address_of
 from ddm_core.reporting.provenance import read_commit
 from ddm_core.tracking_address import explained, is_default, tracking_uri
 
@@ -372,9 +373,8 @@ def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetReference) -
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.exceptions import MlflowException
 
-    source = json.dumps(
-        {"uri": dataset.path if isinstance(dataset.path, str) else dataset.path.absolute().as_uri()}
-    )
+    uri = dataset.path if isinstance(dataset.path, str) else address_of(dataset.path)
+    source = json.dumps({"uri": uri})
     entity = Dataset(dataset.name, dataset.digest[:_DIGEST_CHARACTERS], "local", source)
     inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
     try:

@@ -31,16 +31,15 @@ def pin_photos(params: FetchParams) -> FetchParams:
         uri=_at_commit(params.uri),
         lists=tuple(str(_at_commit(place)) for place in params.lists),
         corrections=_at_commit(params.corrections),
+        exclude_people=_at_commit(params.exclude_people),
         verification=_at_commit(params.verification),
     )
-    if not pinned.is_pinned:
-        pinned = dataclasses.replace(pinned, digest=_digest(pinned))
-    if not pinned.is_pinned:
+    if not pinned.beside_is_pinned:
         raise DdmError(
             "--pin: fetch.lists, fetch.corrections and fetch.verification name files that may change; keep "
             "them in a DVC project, or leave --pin out"
         )
-    return pinned
+    return pinned if pinned.is_pinned else dataclasses.replace(pinned, digest=_digest(pinned))
 
 
 def _at_commit(place: str | None) -> str | None:

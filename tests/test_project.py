@@ -73,7 +73,9 @@ def test_only_tracking_and_serving_know_mlflow():
 
 
 def test_only_storage_knows_boto3():
-    assert importers("boto3", "botocore") <= {relative(path) for path in (PACKAGE / "storage").glob("*.py")}
+    assert importers("boto3", "botocore", "s3transfer") <= {
+        relative(path) for path in (PACKAGE / "storage").glob("*.py")
+    }
 
 
 def test_no_module_is_long():

@@ -1,5 +1,6 @@
 """Stages read and write folders on S3 as they do local ones, or refuse an address in one line."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from ddm_core.places import RemotePlace, is_remote, place
 from ddm_core.results import ATTACKERS, CONTROLS
 from ddm_core.stages import fetch, prepare
 from ddm_core.staging import staged
+from ddm_core.tracking import EXPERIMENT, connect, experiment_id
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -205,6 +207,15 @@ def test_a_training_streams_from_s3_unless_its_photos_are_to_be_in_memory(
     assert status == 0, error
     assert (project / "models/ddm/weights.safetensors").exists()
     assert (project / ".staging").exists() == keeps_a_copy
+    assert source_in_mlflow() == {"uri": "s3://faces/prepared"}
+
+
+def source_in_mlflow():
+    """Where the latest training's photos lie, by its run."""
+    client = connect()
+    (run, *_) = client.search_runs([experiment_id(client, EXPERIMENT)])
+    (photos,) = run.inputs.dataset_inputs
+    return json.loads(photos.dataset.source)
 
 
 def test_a_set_that_is_not_whole_is_not_read(s3, project, capsys):

@@ -17,13 +17,13 @@ from ddm_core.files import OUTPUT_MARK, remove_leftovers_below
 
 @dataclass(frozen=True)
 class Share:
-    """Of `count` helpers, number `index` (from 0); it makes the parts whose number leaves that remainder."""
+    """Of `count` shares, number `index` (from 0): the parts whose number leaves that remainder."""
 
     index: int = 0
     count: int = 1
 
     def of(self, tasks: Sequence[Task]) -> list[Task]:
-        """Return the parts that are this helper's."""
+        """Return the parts of this share."""
         return list(tasks[self.index :: self.count])
 
 

@@ -72,7 +72,7 @@ def outcomes(
         yield from _in_processes(executor, work, items, 2 * workers)
     except BrokenProcessPool:
         raise DdmError(
-            "a worker process was killed, perhaps for want of memory; run again with fewer --workers, what is"
+            "a worker process was killed, perhaps for want of memory; run again with fewer at a time, what is"
             " finished is kept"
         ) from None
     finally:

@@ -9,16 +9,18 @@ from typing import Any
 from ddm_core.errors import DdmError
 from ddm_core.storage.addresses import split_object_uri
 from ddm_core.storage.client import PATIENT, Transfer, client_for, explained
+from ddm_core.storage.multipart import send_in_parts
 from ddm_core.storage.objects import SHA256_NAME, Content, delete, find
 
 BLOCK = 1 << 20
-PARTS_AT_A_TIME = 4
 MOST_PARTS = 10_000  # of one object, a bound of S3 itself
 TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 
 
 def upload(path: Path, uri: str, *, transfer: Transfer = PATIENT) -> None:
     """Write the file `path` to the object at `s3://bucket/key`, in place of what is there, and check it.
+
+    Parts that a broken upload of the same file left there are not sent again.
 
     Raises:
         DdmError: malformed address, no access, no answer, or other bytes arrived than were sent.
@@ -28,16 +30,16 @@ def upload(path: Path, uri: str, *, transfer: Transfer = PATIENT) -> None:
 
 def upload_measured(path: Path, content: Content, uri: str, *, transfer: Transfer = PATIENT) -> None:
     """Do as `upload` with a file that `measure` has read already."""
-    from boto3.s3.transfer import TransferConfig
-
     bucket, key = split_object_uri(uri)
-    part = _part_bytes(content.bytes, transfer)
-    parts = TransferConfig(
-        multipart_threshold=part, multipart_chunksize=part, max_concurrency=PARTS_AT_A_TIME
-    )
+    part_bytes = _part_bytes(content.bytes, transfer)
     with explained(uri):
         client = client_for(transfer)
-        client.upload_file(str(path), bucket, key, ExtraArgs=_checksums(client, content), Config=parts)
+        options = _checksums(client, content)
+        if content.bytes < part_bytes:
+            with path.open("rb") as file:
+                client.put_object(Bucket=bucket, Key=key, Body=file, **options)
+        else:
+            send_in_parts(client, path, bucket, key, part_bytes=part_bytes, options=options)
     _require_arrival(uri, content, transfer)
 
 

@@ -168,6 +168,43 @@ def test_a_branch_or_tag_of_a_dvc_project_is_pinned_to_its_commit(
     assert caches_fetch(only(server.versions))
 
 
+def test_the_files_beside_the_photos_are_pinned_to_their_commits_with_them(submit, server, repository):
+    """None of them is fetched: the project has none of these files."""
+    folder, git = repository
+    at = f"dvc://{folder}@main"
+    settings = {
+        "source": "facescrub",
+        "uri": f"{at}:faces",
+        "lists": f"[{at}:actors.txt, {at}:actresses.txt]",
+        "corrections": f"{at}:corrections.tsv",
+        "exclude_people": f"{at}:people.txt",
+        "verification": f"{at}:lfw.bin",
+        "digest": "null",
+    }
+    said = submit(*(f"--param=fetch.{name}={value}" for name, value in settings.items()), "--pin")
+    assert said.status == 0, said.err
+    fetch = only(server.runs)["runtime_config"]["parameters"]["fetch"]
+    commit = f"dvc://{folder}@{git('rev-parse', 'main')}"
+    assert (fetch["uri"], "digest" in fetch) == (f"{commit}:faces", False)
+    assert fetch["lists"] == [f"{commit}:actors.txt", f"{commit}:actresses.txt"]
+    beside = (fetch["corrections"], fetch["exclude_people"], fetch["verification"])
+    assert beside == tuple(f"{commit}:{name}" for name in ("corrections.tsv", "people.txt", "lfw.bin"))
+    assert caches_fetch(only(server.versions))
+
+
+@pytest.mark.parametrize("place", ["lfw.bin", "s3://faces/lfw.bin"])
+def test_a_file_beside_the_photos_that_may_change_is_refused_before_a_photo_is_fetched(submit, server, place):
+    """A digest names the photos alone."""
+    at = ("--param", "fetch.uri=s3://nowhere/photos", "--param", f"fetch.verification={place}")
+    said = submit(*UNPINNED, *at, "--pin")
+    assert said.status == 1
+    assert said.err.startswith(
+        "ddm: error: --pin: fetch.lists, fetch.corrections and fetch.verification name"
+    )
+    assert said.err.count("\n") == 1
+    assert server.requests == []
+
+
 @pytest.mark.parametrize(
     ("uri", "line"),
     [

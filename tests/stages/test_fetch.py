@@ -1,16 +1,14 @@
 """fetch fills the raw folder or leaves it as it was."""
 
-import hashlib
 import importlib.metadata
 import json
-import pickle
-import shutil
 import sys
 import tracemalloc
 from pathlib import Path
 
 import pytest
 from folders import names, tree
+from source_folders import lfw_folder, raw_folder
 
 from ddm_core.data.raw import Region, Rejected
 from ddm_core.data.regions import read_regions, read_rejected, write_regions, write_rejected
@@ -21,12 +19,6 @@ from ddm_core.stages import fetch
 
 ORL = FetchParams("orl")
 PROJECT_PARAMS = Path(__file__).parents[2] / "params.yaml"
-
-
-def upload(client, folder):
-    """Put every file of `folder` below `photos/` in the bucket `faces`."""
-    for name, content in tree(folder).items():
-        client.put_object(Bucket="faces", Key=f"photos/{name}", Body=content)
 
 
 def test_orl_lays_400_photos_of_40_people_and_names_the_credit(tmp_path):
@@ -142,161 +134,6 @@ def test_an_address_without_source_folder_is_refused(tmp_path):
     assert names(tmp_path) == []
 
 
-# S3
-
-
-def test_photos_from_s3_give_the_same_raw_folder_as_from_a_local_one(s3, photo_folder, tmp_path):
-    upload(s3, photo_folder)
-    local = fetch.run(FetchParams("folder", str(photo_folder)), raw=tmp_path / "local")
-    remote = fetch.run(FetchParams("folder", "s3://faces/photos"), raw=tmp_path / "remote")
-    assert remote == local
-    assert tree(tmp_path / "remote") == tree(tmp_path / "local")
-
-
-def test_a_download_that_fails_leaves_the_earlier_raw_folder(s3, photo_folder, tmp_path):
-    upload(s3, photo_folder)
-    params = FetchParams("folder", "s3://faces/photos")
-    fetch.run(params, raw=tmp_path / "raw")
-    before = tree(tmp_path / "raw")
-    s3.put_object(Bucket="faces", Key="photos/../1.png", Body=b"any")
-    with pytest.raises(DdmError, match="is no plain relative path"):
-        fetch.run(params, raw=tmp_path / "raw")
-    assert tree(tmp_path / "raw") == before
-    assert names(tmp_path) == ["raw"]
-
-
-def raw_folder(root):
-    """A raw folder as fetch lays one of FaceScrub, with LFW's people beside it."""
-    (root / "anna").mkdir(parents=True)
-    (root / "anna/1.jpg").write_bytes(b"a photo")
-    (root / "protocol").mkdir()
-    (root / "protocol/people.txt").write_text("1\n1\nanna\t1\n")
-    about = {"source": "facescrub", "credit": "Ng, Winkler", "licence": "for research"}
-    (root / "source.json").write_text(json.dumps(about))
-    (root / "facescrub_people.tsv").write_text("person\tlisted\nanna\t2\n")
-    write_regions(root, {"anna/1.jpg": Region(box=(1.0, 2.0, 3.0, 4.0))})
-    write_rejected(root, [Rejected("anna/2.jpg", "torn; take another")])
-    return root
-
-
-@pytest.mark.parametrize("lies", ["here", "on S3"])
-def test_a_raw_folder_comes_with_all_that_lies_beside_its_photos(s3, tmp_path, lies):
-    raw = raw_folder(tmp_path / "made")
-    upload(s3, raw)
-    uri = str(raw) if lies == "here" else "s3://faces/photos"
-    result = fetch.run(FetchParams("folder", uri), raw=tmp_path / "raw")
-    source = json.loads((tmp_path / "raw/source.json").read_text())
-    counts = source.pop("counts")
-    assert (counts["found"], counts["taken"], counts["rejected"]) == (2, 1, 1)
-    assert source == {"source": "facescrub", "credit": "Ng, Winkler", "licence": "for research"}
-    assert read_regions(tmp_path / "raw") == read_regions(raw)
-    assert read_rejected(tmp_path / "raw") == read_rejected(raw)
-    for name in ("protocol/people.txt", "facescrub_people.tsv"):
-        assert (tmp_path / "raw" / name).read_bytes() == (raw / name).read_bytes()
-    assert (result.source, result.photos, result.rejected) == ("facescrub", 1, 1)
-    assert names(tmp_path) == ["made", "raw"]
-
-
-def test_every_object_on_s3_is_taken_or_named(s3, tmp_path):
-    objects = ("anna/1.png", "0001.png", "anna/2.gif", "notes.txt", "protocol/people.txt")
-    for name in objects:
-        s3.put_object(Bucket="faces", Key=f"photos/{name}", Body=b"1\n1\nanna\t1\n")
-    for name in ("anna/", ".publishing", "source.json"):
-        s3.put_object(Bucket="faces", Key=f"photos/{name}", Body=b'{"source": "folder", "credit": "Anna"}')
-    result = fetch.run(FetchParams("folder", "s3://faces/photos"), raw=tmp_path / "raw")
-    assert (result.found, result.photos, result.rejected) == (4, 1, 3)
-    named = {file.relative: file.reason for file in read_rejected(tmp_path / "raw")}
-    assert sorted(named) == ["0001.png", "anna/2.gif", "notes.txt"]
-    assert "names no person" in named["0001.png"]
-
-
-def test_casia_comes_from_s3_with_its_names_and_the_pairs_to_verify_with(s3, tmp_path):
-    objects = {
-        "casia/0000045/001.jpg": b"a photo",
-        "casia/0000046/001.jpg": b"another",
-        "casia/names.txt": b"0000045 Anna_Lee\n0000046 Bo_Chen\n",
-        "lfw.bin": pickle.dumps(([b"\xff\xd8\xff\xe0"] * 40, [True, False] * 10)),
-        "people.txt": b"1\n1\nBo_Chen\t1\n",
-    }
-    for key, body in objects.items():
-        s3.put_object(Bucket="faces", Key=key, Body=body)
-    params = FetchParams(
-        "casia_webface",
-        "s3://faces/casia",
-        lists=("s3://faces/casia/names.txt",),
-        exclude_people="s3://faces/people.txt",
-        verification="s3://faces/lfw.bin",
-    )
-    result = fetch.run(params, raw=tmp_path / "raw")
-    assert (result.found, result.photos, result.excluded_people) == (2, 1, 1)
-    assert (tmp_path / "raw/protocol/lfw.bin").read_bytes() == objects["lfw.bin"]
-
-
-COMMIT = "0" * 40
-
-
-@pytest.mark.parametrize(
-    ("fields", "pinned"),
-    [
-        ({"uri": "s3://faces/photos"}, False),
-        ({"uri": "s3://faces/photos", "digest": "0" * 64}, True),
-        ({"uri": "dvc://faces@may:raw"}, False),
-        ({"uri": f"dvc://faces@{COMMIT}:raw"}, True),
-        ({"uri": f"dvc://faces@{COMMIT}:raw", "exclude_people": "people.txt"}, False),
-        ({"uri": f"dvc://faces@{COMMIT}:raw", "exclude_people": f"dvc://faces@{COMMIT}:people.txt"}, True),
-        ({"uri": "s3://faces/photos", "digest": "0" * 64, "exclude_people": "s3://faces/people.txt"}, True),
-        ({"uri": "s3://faces/photos", "digest": "0" * 64, "verification": "s3://faces/lfw.bin"}, False),
-        (
-            {
-                "uri": "s3://faces/photos",
-                "digest": "0" * 64,
-                "verification": f"dvc://faces@{COMMIT}:lfw.bin",
-            },
-            True,
-        ),
-    ],
-)
-def test_photos_are_pinned_where_the_params_name_all_that_is_fetched(fields, pinned):
-    assert FetchParams("folder", **fields).is_pinned == pinned
-
-
-def test_lfw_comes_from_s3_as_an_archive_with_its_lists_and_the_people_to_leave_out(s3, tmp_path):
-    lfw_folder(tmp_path / "lfw")
-    shutil.make_archive(str(tmp_path / "lfw"), "gztar", tmp_path, "lfw")
-    s3.upload_file(str(tmp_path / "lfw.tar.gz"), "faces", "sets/lfw.tgz")
-    s3.put_object(Bucket="faces", Key="sets/people.txt", Body=b"1\n3\nAnna_Lee\t2\nBo_Chen\t1\nZoe\t2\n")
-    s3.put_object(Bucket="faces", Key="out/people.txt", Body=b"1\n1\nBo_Chen\t1\n")
-    params = FetchParams(
-        "lfw",
-        "s3://faces/sets/lfw.tgz",
-        lists=("s3://faces/sets/people.txt",),
-        exclude_people="s3://faces/out/people.txt",
-    )
-    result = fetch.run(params, raw=tmp_path / "raw")
-    assert (result.photos, result.identities, result.excluded_photos) == (4, 2, 1)
-    assert (tmp_path / "raw/protocol/people.txt").read_bytes().startswith(b"1\n3\nAnna_Lee")
-    assert names(tmp_path) == ["lfw", "lfw.tar.gz", "raw"]
-
-
-def test_facescrub_comes_from_s3_with_its_lists_and_corrections(s3, tmp_path):
-    content, sha256 = b"an image", hashlib.sha256(b"an image").hexdigest()
-    line = f"Anna Lee\t7\t70\thttp://photos.example/7.jpg\t10,20,30,60\t{sha256}\n"
-    header = "name\timage_id\tface_id\turl\tbbox\tsha256\n"
-    correction = "name\timage_id\tface_id\taction\tvalue\nAnna Lee\t7\t70\tbbox\t1,2,3,4\n"
-    objects = {"images/Anna Lee/7.jpg": content, "actors.txt": header + line, "mend.txt": correction}
-    for key, body in objects.items():
-        s3.put_object(Bucket="faces", Key=key, Body=body)
-    params = FetchParams(
-        "facescrub",
-        "s3://faces/images",
-        lists=("s3://faces/actors.txt",),
-        corrections="s3://faces/mend.txt",
-    )
-    assert fetch.run(params, raw=tmp_path / "raw").photos == 1
-    (region,) = read_regions(tmp_path / "raw").values()
-    assert region.box == (1.0, 2.0, 3.0, 4.0)
-
-
 # The digest
 
 
@@ -360,16 +197,6 @@ def test_one_photo_at_a_time_is_in_memory(tmp_path):
 # Other sources
 
 
-def lfw_folder(root):
-    """Three people as LFW has them."""
-    for name, photos in (("Anna_Lee", 2), ("Bo_Chen", 1), ("Zoe", 2)):
-        (root / name).mkdir(parents=True)
-        for number in range(1, photos + 1):
-            (root / name / f"{name}_{number:04}.jpg").write_bytes(f"{name} {number}".encode())
-    (root / "Zoe" / "Anna_Lee_0001.jpg").write_bytes(b"in the wrong folder")
-    return root
-
-
 def test_lfw_is_laid_with_its_protocol_and_what_it_refuses(tmp_path):
     people = tmp_path / "people.txt"
     people.write_text("1\n3\nAnna_Lee\t2\nBo_Chen\t1\nZoe\t2\n")
@@ -413,23 +240,3 @@ def test_a_file_that_is_no_protocol_file_is_refused_before_anything_is_laid(tmp_
     with pytest.raises(DdmError, match=r"notes\.txt: is no protocol file of LFW; known: pairs\.txt"):
         fetch.run(params, raw=tmp_path / "raw")
     assert not (tmp_path / "raw").exists()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"source": "lfw"}, "uri is empty; name LFW's folder or archive"),
-        ({"source": "facescrub", "uri": "x"}, "lists is empty; name facescrub_actors.txt"),
-        ({"source": "folder", "uri": "x", "lists": ("a",)}, "lists are for lfw, facescrub and casia_webface"),
-        ({"source": "casia_webface", "uri": "x", "lists": ("a",)}, "name both or neither"),
-        ({"source": "lfw", "uri": "x", "verification": "lfw.bin"}, "name pairs.txt in lists instead"),
-        ({"source": "folder", "uri": "x", "margin": 0.1}, "corrections and margin are for facescrub"),
-        ({"source": "lfw", "uri": "https://host/lfw"}, "neither a local path nor s3://bucket/prefix"),
-        ({"source": "lfw", "uri": "x", "lists": ("dvc://x",)}, "uri is not dvc://<git repository>@"),
-        ({"source": "folder", "uri": "x", "exclude_people": "s3:/x"}, "neither a local path nor"),
-        ({"source": "facescrub", "uri": "x", "lists": ("a",), "margin": -1.0}, "must not be negative"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        FetchParams(**settings)
