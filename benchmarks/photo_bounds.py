@@ -10,18 +10,20 @@ on its patterns, the best linear reader over 3x3 cells, its signal-to-noise rati
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.photo_quality import CHANNELS, colour_photos, orl_photos
+from benchmarks.unseen_photos import CHANNELS, colour_photos, orl_faces
 from ddm_core.data.shards import load_photos
 from ddm_core.evaluation import as_float
 from ddm_core.exact_channels import EXACT_CHANNELS
 from ddm_core.networks import CellNetwork
 from ddm_core.obfuscators.photo_code import CARRIER, PATCH, ROBUST, photo_code
+from ddm_core.photos.picture import read_pixels
 from ddm_core.seeding import torch_generator
 
 KEPT = (18, 27, 36, 48, 60, 72, 81)
@@ -35,17 +37,22 @@ def cells(images: Tensor) -> Tensor:
     return F.pixel_unshuffle(whole, PATCH).flatten(2).transpose(1, 2).reshape(-1, 3 * PATCH**2) - 0.5
 
 
+def in_colour(files: Iterable[bytes]) -> Tensor:
+    """Return photos of one size, grey ones as neutral RGB: uint8 [n, 3, height, width]."""
+    pixels = [torch.from_numpy(read_pixels(content).copy()) for content in files]
+    return torch.stack([each.expand(-1, -1, 3).permute(2, 0, 1) for each in pixels])
+
+
 def print_kept(prepared: Path) -> None:
     """Print PSNR in decibels by the number of coefficients, a column a photo."""
     training = cells(as_float(load_photos(prepared, split="train").images))
     _, axes = torch.linalg.eigh(training.T @ training)
-    photos = {**colour_photos(), "orl": orl_photos(10)}
+    files = {name: [content] for name, content in colour_photos().items()} | {"orl": orl_faces(10)}
+    photos = {name: cells(as_float(in_colour(contents))) for name, contents in files.items()}
     print(f"| k | {' | '.join(photos)} |\n|---|{'---|' * len(photos)}")
     for kept in KEPT:
         strongest = axes[:, -kept:]
-        errors = [
-            rows - rows @ strongest @ strongest.T for rows in map(cells, map(as_float, photos.values()))
-        ]
+        errors = [rows - rows @ strongest @ strongest.T for rows in photos.values()]
         figures = [f"{-10 * error.square().mean().log10():.2f}" for error in errors]
         print(f"| {kept} | {' | '.join(figures)} |")
 

@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.unseen_photos import colour_photos, encoded, new_ring
+from benchmarks.unseen_photos import colour_photos, new_ring
 from ddm_core.errors import DdmError
 from ddm_core.exact_channels import share_on_photo_site
 from ddm_core.metrics import wilson_interval
 from ddm_core.photos.band import read_band
 from ddm_core.photos.cipher import encrypt_photo
 from ddm_core.photos.model import load_model
-from ddm_core.photos.picture import Pixels, read_image, read_pixels
+from ddm_core.photos.picture import Output, Pixels, read_image, read_pixels, write_pixels
 
 LEAST_SIDE = 48
 LIMIT = 0.999
@@ -55,7 +55,7 @@ def main() -> None:
     lost = []
     for number in tqdm(range(options.photos), unit="photo"):
         pixels = part(photos[number % len(photos)], random)
-        hidden = encrypt_photo(encoded(pixels), model, ring)
+        hidden = encrypt_photo(write_pixels(pixels, Output()), model, ring)
         written = read_band(Image.open(io.BytesIO(hidden)).convert("L"))
         written.check(ring.current.secret)
         try:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy
-from PIL import Image
 
 from ddm_core.data.imaging import decode
 from ddm_core.data.sources import read_orl
 from ddm_core.exact_channels import share, share_on_photo_site
 from ddm_core.key_ring import KeyRing, MasterKey
 from ddm_core.keys import generate_key
-from ddm_core.photos.picture import Pixels, read_pixels
+from ddm_core.photos.picture import Output, read_pixels, write_pixels
 
 SHIPPED = {
     "china": ("scikit-learn", "sklearn/datasets/images/china.jpg"),
@@ -42,14 +40,9 @@ def colour_photos() -> dict[str, bytes]:
 def orl_faces(every: int) -> list[bytes]:
     """Return every so many-th ORL face, 64 x 64 and grey, as PNG."""
     faces = [content for _, content in sorted(read_orl().items())][::every]
-    return [encoded(decode(face, image_size=64, channels=1, square="crop")[0]) for face in faces]
-
-
-def encoded(pixels: Pixels) -> bytes:
-    """Return uint8 pixels [height, width] or [height, width, 3] as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return [
+        write_pixels(decode(face, image_size=64, channels=1, square="crop")[0], Output()) for face in faces
+    ]
 
 
 def psnr_db(restored: bytes, photo: bytes) -> float:

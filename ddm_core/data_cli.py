@@ -16,20 +16,22 @@ UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 def add_verbs(verbs: Verbs) -> None:
     """Add the verb `data` and its own verbs to a command line."""
-    parser = verbs.add_parser("data", help="get the images of a published list; publish a dataset to S3")
+    summary = "get the images of a published list; publish a dataset to S3"
+    parser = verbs.add_parser("data", help=summary, description=summary)
     inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    fetch = inner.add_parser("fetch", help="download what is listed and not there yet")
+    summary = "download what is listed and not there yet"
+    fetch = inner.add_parser("fetch", help=summary, description=summary)
     _add_facescrub(fetch.add_subparsers(title="datasets", metavar="DATASET", required=True))
-    publish = inner.add_parser(
-        "publish", help="publish a folder that a stage wrote to S3; run again to go on"
-    )
+    summary = "publish a folder that a stage wrote to S3; run again to go on"
+    publish = inner.add_parser("publish", help=summary, description=summary)
     publish.set_defaults(run=_publish)
     publish.add_argument("folder", type=local_path, metavar="FOLDER", help="such as data/prepared")
     publish.add_argument("place", type=_remote, metavar="s3://BUCKET/PREFIX", help="where nothing else lies")
 
 
 def _add_facescrub(datasets: Verbs) -> None:
-    parser = datasets.add_parser("facescrub", help="FaceScrub's images, politely; run again to go on")
+    summary = "FaceScrub's images, politely; run again to go on"
+    parser = datasets.add_parser("facescrub", help=summary, description=summary)
     parser.set_defaults(run=_fetch_facescrub)
     parser.add_argument(
         "--list",

@@ -36,6 +36,11 @@ def gate_table(verdict: Verdict) -> str:
     return align([HEADINGS, *rows])
 
 
+def figure(name: str, value: float) -> str:
+    """Return what the check `name` measured, with its unit: decibels, or an accuracy as per cent."""
+    return f"{value:.2f} dB" if name.startswith("psnr_db") else f"{100 * value:.1f} %"
+
+
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as text, the columns one beneath the other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -47,15 +52,11 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 def _row(check: Check) -> tuple[str, ...]:
     if not check.relation:
         return check.name, ABSENT, check.text, ABSENT, _word(check)
-    limit = ABSENT if check.limit is None else f"{check.relation} {_figure(check.name, check.limit)}"
-    figure = "no evidence" if check.measured is None else _figure(check.name, check.measured)
+    limit = ABSENT if check.limit is None else f"{check.relation} {figure(check.name, check.limit)}"
+    measured = "no evidence" if check.measured is None else figure(check.name, check.measured)
     bounds = f"{interval(check.interval)} %" if check.interval else ABSENT
-    return check.name, limit, figure, bounds, _word(check)
+    return check.name, limit, measured, bounds, _word(check)
 
 
 def _word(check: Check) -> str:
     return "pass" if check.passed else "FAIL"
-
-
-def _figure(name: str, value: float) -> str:
-    return f"{value:.2f} dB" if name.startswith("psnr_db") else f"{100 * value:.1f} %"

@@ -15,20 +15,24 @@ Passphrase: TypeAlias = Callable[[], bytes]
 
 def add_verbs(verbs: Verbs) -> None:
     """Add the verb `key` to a command line."""
-    key = verbs.add_parser("key", help="make, show or rotate a master key")
+    summary = "make, show or rotate a master key"
+    key = verbs.add_parser("key", help=summary, description=summary)
     key_verbs = key.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    new = key_verbs.add_parser("new", help="write a new master key that only you can read")
+    summary = "write a new master key that only you can read"
+    new = key_verbs.add_parser("new", help=summary, description=summary)
     new.set_defaults(run=_new)
     new.add_argument("file", type=local_path, help="key file to create; never overwritten")
     new.add_argument("--passphrase", action="store_true", help="ask for a passphrase to put it under")
     add_passphrase_options(new)
 
-    show = key_verbs.add_parser("show", help="print the ids of the keys in a file, never the keys")
+    summary = "print the ids of the keys in a file, never the keys"
+    show = key_verbs.add_parser("show", help=summary, description=summary)
     show.set_defaults(run=_show)
     show.add_argument("file", type=local_path, help="key file")
 
-    rotate = key_verbs.add_parser("rotate", help="add a new key that encrypts; the old ones still decrypt")
+    summary = "add a new key that encrypts; the old ones still decrypt"
+    rotate = key_verbs.add_parser("rotate", help=summary, description=summary)
     rotate.set_defaults(run=_rotate)
     rotate.add_argument("file", type=local_path, help="key file")
     add_passphrase_options(rotate)

@@ -23,7 +23,8 @@ SMALL = Path(__file__).with_name("small.yaml")
 
 def add_verbs(verbs: Verbs) -> None:
     """Add the verb `pipeline` and its own verbs to a command line."""
-    parser = verbs.add_parser("pipeline", help="the Kubeflow pipeline: compile, run here, submit, watch")
+    summary = "the Kubeflow pipeline: compile, run here, submit, watch"
+    parser = verbs.add_parser("pipeline", help=summary, description=summary)
     inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_compile(inner)
     _add_components(inner)
@@ -32,7 +33,8 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_compile(verbs: Verbs) -> None:
-    parser = verbs.add_parser("compile", help="write the pipeline's YAML, for KFP 2.14 or newer")
+    summary = "write the pipeline's YAML, for KFP 2.14 or newer"
+    parser = verbs.add_parser("compile", help=summary, description=summary)
     parser.set_defaults(run=_compile)
     parser.add_argument(
         "-o", "--output", type=local_path, required=True, metavar="PATH", help="file to write"
@@ -43,7 +45,8 @@ def _add_compile(verbs: Verbs) -> None:
 
 
 def _add_components(verbs: Verbs) -> None:
-    parser = verbs.add_parser("components", help="write every component's YAML, for other pipelines")
+    summary = "write every component's YAML, for other pipelines"
+    parser = verbs.add_parser("components", help=summary, description=summary)
     parser.set_defaults(run=_components)
     parser.add_argument(
         "-o", "--output", type=local_path, required=True, metavar="PATH", help="folder to write to"
@@ -52,7 +55,8 @@ def _add_components(verbs: Verbs) -> None:
 
 
 def _add_run(verbs: Verbs) -> None:
-    parser = verbs.add_parser("run", help="run the whole graph on this machine")
+    summary = "run the whole graph on this machine"
+    parser = verbs.add_parser("run", help=summary, description=summary)
     parser.set_defaults(run=_run)
     parser.add_argument("--local", action="store_true", required=True, help="without a cluster")
     parser.add_argument(

@@ -93,6 +93,15 @@ def test_stages_import_without_anything_heavy():
         assert found == set(), stage
 
 
+def test_every_benchmark_finds_all_that_it_imports():
+    """They are run by hand alone, so nothing else notices that one was left behind."""
+    modules = [f"benchmarks.{path.stem}" for path in (CHECKOUT / "benchmarks").glob("*.py")]
+    assert len(modules) > 10
+    command = [sys.executable, "-c", f"import {', '.join(modules)}"]
+    finished = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_every_direct_dependency_is_pinned():
     versions = pinned()
     for requirement in direct_dependencies():

@@ -92,7 +92,7 @@ def read_band(picture: Image.Image) -> Header:
     """Return the header of a received picture, grey ("L"), of any scale at which its squares can be seen.
 
     Raises:
-        DdmError: cropped, not one of ours, or of a later format version.
+        DdmError: cropped, turned or mirrored, not one of ours, or of a later format version.
         DamagedError: a code band with more errors than can be corrected.
     """
     found = False
@@ -110,7 +110,10 @@ def read_band(picture: Image.Image) -> Header:
     if found:
         raise DamagedError
     if _shows_pilot_row(picture):
-        raise DdmError("cropped: only a part of the encrypted photo is here; get the whole of it")
+        raise DdmError(
+            "cropped, turned or mirrored: its code band is not whole at the lower edge;"
+            " get the photo as it was sent"
+        )
     raise DdmError("not one of ours: it has no code band; give a photo that ddm encrypted, whole")
 
 

@@ -196,10 +196,11 @@ def _decide(
     before: int | None = None,
     overrode: tuple[str, ...] = (),
 ) -> Move:
-    figures = {}
+    figures, limits = {}, {}
     with suppress(DdmError):  # a version without sound evidence has no figures to tell of
         checks = judge(read_evidence(version).content, gate).checks
         figures = {check.name: check.measured for check in checks if check.measured is not None}
+        limits = {check.name: check.limit for check in checks if check.limit is not None}
     return Move(
         id=uuid.uuid4().hex,
         action=action,
@@ -211,6 +212,7 @@ def _decide(
         overrode=overrode,
         evidence_sha256=digest(version),
         figures=figures,
+        limits=limits,
         after=moves_log.latest(entries),
     )
 

@@ -46,9 +46,10 @@ class OvertakenError(DdmError):
 class Move:
     """One move of `version`; `alias` went there from version `before` (`None`: nobody held it).
 
-    `figures` are what the gate read, by check. `overrode` are the objections that --force set aside; a move
-    with any is marked for ever. `after` is the number of the move that was the latest when this one was
-    decided (0: none). `id` tells a repeated request from a second move.
+    `figures` are what the gate read, by check, and `limits` what it asked for: the policy may be another by
+    now (`None` where a move was recorded without). `overrode` are the objections that --force set
+    aside; a move with any is marked for ever. `after` is the number of the move that was the latest when this
+    one was decided (0: none). `id` tells a repeated request from a second move.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Move:
     evidence_sha256: str | None
     figures: dict[str, float]
     after: int
+    limits: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

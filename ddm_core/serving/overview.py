@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddm_core.errors import DdmError
 from ddm_core.gate import judge, measured
-from ddm_core.gate_table import align, gate_table
+from ddm_core.gate_table import align, figure, gate_table
 from ddm_core.params import GateParams
 from ddm_core.reporting.wording import ABSENT
 from ddm_core.serving import moves_log
@@ -84,7 +84,10 @@ def compare_versions(client: MlflowClient, name: str, first: str, second: str, g
     rows = [
         (
             old.name,
-            *(_plain(check.name, check.measured) for check in (old, new)),
+            *(
+                ABSENT if check.measured is None else figure(check.name, check.measured)
+                for check in (old, new)
+            ),
             _difference(old.name, old.measured, new.measured),
         )
         for old, new in zip(*checks, strict=True)
@@ -193,12 +196,6 @@ def _moved_by_hand(entries: list[Entry], held: dict[str, int]) -> list[str]:
 
 def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _plain(name: str, value: float | None) -> str:
-    if value is None:
-        return ABSENT
-    return f"{value:.2f} dB" if name.startswith("psnr_db") else f"{100 * value:.1f} %"
 
 
 def _difference(name: str, old: float | None, new: float | None) -> str:

@@ -49,7 +49,9 @@ def find_version(client: MlflowClient, name: str, which: str) -> ModelVersion:
         if str(version.version) == number:
             return version
     if not known:
-        raise DdmError(f"no model '{name}' is registered; register it (dvc repro register), or pass --model")
+        raise DdmError(
+            f"no model '{name}' is registered; register it (make run, make photo for photo), or pass --model"
+        )
     numbers = ", ".join(str(version.version) for version in known)
     raise DdmError(f"{name} has no version or alias '{which}'; versions: {numbers}")
 

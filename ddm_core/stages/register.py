@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ddm_core.serving.candidate import Candidate
 
-MEND = "dvc repro --force --single-item register"
-
 
 @dataclass(frozen=True)
 class Registration:
@@ -93,17 +91,27 @@ def summarise(registration: Path) -> str:
     from ddm_core.tracking import connect
 
     result = parse(read_json(registration), RegisterResult, str(registration))
-    client = connect()
+    client, mend = connect(), command_to_register_again(registration)
     with explained():
-        lines = [line for model in result.models for line in _describe(client, model)]
+        lines = [line for model in result.models for line in _describe(client, model, mend)]
     if result.tracking_uri != shown_uri():
         lines.append(
-            f"{registration} speaks of MLflow at {result.tracking_uri}, not of {shown_uri()}: {MEND}"
+            f"{registration} speaks of MLflow at {result.tracking_uri}, not of {shown_uri()}: {mend}"
         )
     return "\n".join([*lines, f"MLflow UI: {ui_command()}"])
 
 
-def _describe(client: MlflowClient, model: Registration) -> list[str]:
+def command_to_register_again(registration: Path) -> str:
+    """Return the command that runs the stage that wrote `registration`: every pipeline has its own folder.
+
+    `results/registration.json` is the main pipeline's, `photo/results/registration.json` the photo model's.
+    """
+    pipeline = registration.parent.parent / "dvc.yaml"
+    stage = f"{pipeline}:register" if pipeline.parent != Path() and pipeline.exists() else "register"
+    return f"dvc repro --force --single-item {stage}"
+
+
+def _describe(client: MlflowClient, model: Registration, mend: str) -> list[str]:
     from ddm_core.serving.versions import CHAMPION, aliases, is_whole
 
     champion = aliases(client, model.name).get(CHAMPION)
@@ -115,7 +123,7 @@ def _describe(client: MlflowClient, model: Registration) -> list[str]:
     ]
     if not is_whole(client, model.name, model.version):
         lines.append(
-            f"  version {model.version} or its files are not in this registry; register again: {MEND}"
+            f"  version {model.version} or its files are not in this registry; register again: {mend}"
         )
     return lines
 

@@ -242,6 +242,12 @@ def test_a_cropped_photo_is_called_cropped(size, side):
     assert refused(picture.crop(box)).startswith("cropped")
 
 
+@pytest.mark.parametrize("change", [Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM])
+def test_a_photo_that_was_turned_or_mirrored_is_told_so(change):
+    picture = site(noise(header_of(640, 427)), 0.8, 80)
+    assert refused(picture.transpose(change)).startswith("cropped, turned or mirrored")
+
+
 @pytest.mark.parametrize("kind", ["flat", "ramp", "noise", "disc", "tiny", "stripes of a band's height"])
 def test_another_picture_is_not_one_of_ours(kind):
     rows, columns = numpy.mgrid[:300, :400]

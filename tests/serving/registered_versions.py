@@ -69,7 +69,7 @@ def add_version(folder, name=MODEL, *, photos="ab" * 32, gate=GATE, **figures):
     return int(version.version)
 
 
-def stricter(min_psnr_db):
+def with_psnr_limit(min_psnr_db):
     """The project's gate, with another limit on PSNR after every channel."""
     channels = {
         name: dataclasses.replace(limit, min_psnr_db=min_psnr_db) for name, limit in GATE.channels.items()

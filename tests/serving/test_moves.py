@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from registered_versions import CHECKOUT, GATE, MODEL, PHOTO_GATE, add_version, stricter
+from registered_versions import CHECKOUT, GATE, MODEL, PHOTO_GATE, add_version, with_psnr_limit
 
 from ddm_core.cli import main
 from ddm_core.errors import DdmError
@@ -42,7 +42,7 @@ def run(capsys, *arguments):
     return status, out + err
 
 
-def test_a_move_is_recorded_with_who_from_to_why_and_which_figures(client, tmp_path):
+def test_a_move_is_recorded_with_who_from_to_why_and_by_which_figures_and_limits(client, tmp_path):
     add_version(tmp_path)
     add_version(tmp_path, psnr=34.0)
     promote(client, MODEL, "1", GATE)
@@ -54,6 +54,7 @@ def test_a_move_is_recorded_with_who_from_to_why_and_which_figures(client, tmp_p
     move = second.move
     assert (move.who, move.before, move.version, move.reason) == ("alice", 1, 2, "sharper eyes")
     assert move.figures["psnr_db_png"] == 34.0
+    assert move.limits["psnr_db_png"] == GATE.channels["png"].min_psnr_db
     assert move.evidence_sha256 == client.get_model_version(MODEL, "2").tags["ddm.evidence_sha256"]
     assert second.state == "done"
     assert second.recorded_at > 1.7e12
@@ -82,7 +83,7 @@ def test_the_champion_stays_unless_the_rule_or_a_reason_speaks_for_the_other(cli
 def test_the_gate_is_asked_again_at_promotion(client, tmp_path):
     add_version(tmp_path)
     with pytest.raises(DdmError, match=r"is not promoted: PSNR after png: 33.00 dB, less than 40.00 dB"):
-        promote(client, MODEL, "1", stricter(40.0))
+        promote(client, MODEL, "1", with_psnr_limit(40.0))
     assert champion(client) is None
     assert log(client) == []
 
@@ -187,7 +188,7 @@ def test_rollback_goes_to_the_earlier_champion_that_is_named(client, tmp_path):
 
 def test_rollback_asks_no_gate_but_takes_no_evidence_that_changed(client, tmp_path):
     three_champions(client, tmp_path)
-    assert rollback(client, MODEL, stricter(60.0)).moved
+    assert rollback(client, MODEL, with_psnr_limit(60.0)).moved
     tamper_content(client)
     with pytest.raises(DdmError, match="not what it was when it became champion"):
         rollback(client, MODEL, GATE)
@@ -233,6 +234,22 @@ def test_show_prints_the_gate_line_by_line(client, tmp_path, capsys):
     assert text.startswith("keyed_ddm version 3\n")
     assert "at least 32.00 dB  35.00 dB" in text
     assert "champion to version 3, from version 2" in text
+
+
+def test_a_policy_that_asked_for_less_shows_in_the_history(client, tmp_path, capsys):
+    add_version(tmp_path, psnr=12.0)
+    promote(client, MODEL, "1", with_psnr_limit(11.0), alias="challenger")
+    assert json.loads(run(capsys, "history", "--json")[1])[0]["limits"]["psnr_db_png"] == 11.0
+
+
+def test_a_move_that_was_recorded_without_limits_is_still_read(client, tmp_path):
+    add_version(tmp_path)
+    promote(client, MODEL, "1", GATE)
+    entry = client.get_model_version(MODEL + SUFFIX, "1")
+    earlier = json.loads(entry.tags[moves_log.MOVE_TAG])
+    del earlier["limits"]
+    client.set_model_version_tag(entry.name, entry.version, moves_log.MOVE_TAG, json.dumps(earlier))
+    assert moves_log.read(client, MODEL)[0].move.limits is None
 
 
 def test_history_as_json_holds_the_figures(client, tmp_path, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from ddm_core.checkpoints import weights_digest
 from ddm_core.errors import DdmError
@@ -15,12 +16,14 @@ from ddm_core.files import write_json
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
 from ddm_core.params import ChannelLimit, load
 from ddm_core.serving import registry, versions
-from ddm_core.stages.register import MEND, run, summarise
+from ddm_core.stages.register import command_to_register_again, run, summarise
 from ddm_core.tracking import WEIGHTS_TAG, connect, track_run
 
-PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+CHECKOUT = Path(__file__).parents[2]
+PARAMS = load(CHECKOUT / "params.yaml")
 BOTH = PARAMS.register
 KEYED = dataclasses.replace(BOTH, models={"keyed_ddm": "keyed_ddm"})
+MEND = "dvc repro --force --single-item register"
 ATTACKERS, CHANNELS = tuple(BOTH.gate.attackers), tuple(BOTH.gate.channels)
 
 
@@ -225,6 +228,16 @@ def test_a_deleted_database_is_told_with_the_command_that_mends_it(project, empt
     assert "keyed_ddm: no version is champion" in summary
     assert "dvc repro --force --single-item register" in summary
     assert f"not of sqlite:///{elsewhere}" in summary
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "stage"), [("dvc.yaml", "register"), ("photo/dvc.yaml", "photo/dvc.yaml:register")]
+)
+def test_every_pipeline_is_told_the_command_of_its_own_register_stage(monkeypatch, pipeline, stage):
+    monkeypatch.chdir(CHECKOUT)
+    written = yaml.safe_load(Path(pipeline).read_text())["stages"]["register"]["outs"][0]
+    registration = Path(next(iter(written)) if isinstance(written, dict) else written)
+    assert command_to_register_again(registration) == f"dvc repro --force --single-item {stage}"
 
 
 def test_evidence_that_is_missing_is_named_before_anything_is_registered(project):
