@@ -136,7 +136,8 @@ def _add_result_stages(verbs: Verbs) -> None:
 
 
 def _add_user_verbs(verbs: Verbs) -> None:
-    summary = verbs.add_parser("summary", help="print the result table, the report's path and the champion")
+    what = "print the result table, the report's path and the champion"
+    summary = verbs.add_parser("summary", help=what, description=what)
     summary.set_defaults(run=_summary)
     add_path(summary, "--report", "reports", "folder of the report")
     add_path(summary, "--registration", "results/registration.json", "what the register stage wrote")
