@@ -6,12 +6,10 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TypeAlias
 
 from ddm_core.errors import DdmError
 from ddm_core.places import local_path
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from ddm_core.verb_options import Verbs, add_path
 
 RESULTS = Path("benchmark/results")
 STAGES = ("recognise", "train", "attack", "utility", "table")
@@ -64,13 +62,8 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_count, metavar="N", help="processes of one thread side by side (the available cores)"
     )
-    for flag, default, what in (
-        ("--params", "benchmark/params.yaml", "the parameter file"),
-        ("--prepared", "data/prepared", "folder of prepared photos"),
-    ):
-        parser.add_argument(
-            flag, type=local_path, default=Path(default), metavar="PATH", help=f"{what} ({default})"
-        )
+    add_path(parser, "--params", "benchmark/params.yaml", "the parameter file")
+    add_path(parser, "--prepared", "data/prepared", "folder of prepared photos")
     parser.add_argument(
         "-o",
         "--output",

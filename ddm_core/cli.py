@@ -8,44 +8,29 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ddm_core import __version__, console
 from ddm_core.benchmark_cli import add_verbs as add_benchmark_verbs
-from ddm_core.checkpoint_options import (
-    DEFAULT_INTERVAL,
-    DEFAULT_KEEP,
-    DEFAULT_PLACE,
-    CheckpointOptions,
-    parse_interval,
-)
 from ddm_core.data_cli import add_verbs as add_data_verbs
 from ddm_core.demo_cli import add_verb as add_demo_verb
-from ddm_core.errors import DdmError, did_you_mean
+from ddm_core.errors import DdmError
 from ddm_core.key_cli import add_verbs as add_key_verbs
-from ddm_core.params import ObfuscatorParams, load, load_section
+from ddm_core.params import load, load_section
 from ddm_core.photos_cli import add_verbs as add_photo_verbs
-from ddm_core.places import Place, local_path, local_text, place
+from ddm_core.places import local_path
 from ddm_core.plan_cli import add_verbs as add_plan_verbs
 from ddm_core.registry_cli import add_verbs as add_registry_verbs
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from ddm_core.sweep_cli import add_verbs as add_sweep_verbs
+from ddm_core.train_cli import add_verb as add_train_verb
+from ddm_core.verb_options import Verbs, add_path, add_place, add_stage, named_obfuscator
 from pipelines.cli import add_verbs as add_pipeline_verbs
 
 if TYPE_CHECKING:
     from ddm_core.staging import Staging
-
-TRAINING_SETTINGS = """
-Settings of its entry in the train section: precision (fp32, bf16, fp16 with a loss scale), accumulation
-(pieces that each batch is worked on in, for less memory), max_gradient_norm and clip_discriminator (gradients
-above that norm are scaled down; the discriminator's too or not), compile (torch.compile), data (memory,
-stream, or auto: a stream of shards above 2 GB of pixels and from S3). Several processes or GPUs: torchrun.
-docs/training.md tells more.
-"""
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,12 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_data_stages(verbs: Verbs) -> None:
-    fetch = _stage(verbs, "fetch", _fetch, "lay the raw photos into the data folder")
-    _place(fetch, "--raw", "data/raw", "folder to write")
+    fetch = add_stage(verbs, "fetch", _fetch, "lay the raw photos into the data folder")
+    add_place(fetch, "--raw", "data/raw", "folder to write")
 
-    prepare = _stage(verbs, "prepare", _prepare, "decode, crop, resize, split and shard the photos")
-    _place(prepare, "--raw", "data/raw", "folder of raw photos")
-    _place(prepare, "--prepared", "data/prepared", "folder to write")
+    prepare = add_stage(verbs, "prepare", _prepare, "decode, crop, resize, split and shard the photos")
+    add_place(prepare, "--raw", "data/raw", "folder of raw photos")
+    add_place(prepare, "--prepared", "data/prepared", "folder to write")
     prepare.add_argument(
         "--parts",
         type=local_path,
@@ -117,111 +102,52 @@ def _add_data_stages(verbs: Verbs) -> None:
 
 
 def _add_model_stages(verbs: Verbs) -> None:
-    train = _stage(verbs, "train", _train, "train one obfuscator of the params' train section")
-    train.epilog = TRAINING_SETTINGS
-    train.add_argument("obfuscator", help="its name in the train section")
-    _place(train, "--prepared", "data/prepared", "folder of prepared photos")
-    _place(train, "--models", "models", "folder that gets one folder an obfuscator")
-    _place(train, "--histories", "results/history", "folder that gets one folder an obfuscator")
-    train.add_argument(
-        "--checkpoints",
-        default=DEFAULT_PLACE,
-        metavar="PLACE",
-        help=f"folder or s3://bucket/prefix that keeps what a broken training goes on from ({DEFAULT_PLACE})",
-    )
-    train.add_argument(
-        "--checkpoint-every",
-        default=DEFAULT_INTERVAL,
-        metavar="TIME",
-        help=f"steps, such as 500, or minutes, such as 5min ({DEFAULT_INTERVAL})",
-    )
-    train.add_argument(
-        "--checkpoint-keep",
-        type=int,
-        default=DEFAULT_KEEP,
-        metavar="K",
-        help=f"the last K checkpoints stay, and the best one ({DEFAULT_KEEP})",
-    )
-    train.add_argument("--no-resume", action="store_true", help="start anew; earlier checkpoints are removed")
-    train.add_argument(
-        "--profile",
-        type=local_text,
-        nargs="?",
-        const="",
-        metavar="PATH",
-        help="write a torch profiler trace of five steps to PATH/trace.json (the training's history folder)",
-    )
+    add_train_verb(verbs)
 
-    recognise = _stage(verbs, "recognise", _recognise, "train the recogniser on clean photos")
-    _place(recognise, "--prepared", "data/prepared", "folder of prepared photos")
-    _place(recognise, "--recogniser", "results/recogniser", "folder to write")
+    recognise = add_stage(verbs, "recognise", _recognise, "train the recogniser on clean photos")
+    add_place(recognise, "--prepared", "data/prepared", "folder of prepared photos")
+    add_place(recognise, "--recogniser", "results/recogniser", "folder to write")
 
-    attack = _stage(verbs, "attack", _attack, "let one attacker loose on one obfuscator")
+    attack = add_stage(verbs, "attack", _attack, "let one attacker loose on one obfuscator")
     attack.add_argument("obfuscator", help="its name in the train section")
     attack.add_argument("attacker", help=", ".join(ATTACKERS + LAB_ATTACKERS + CONTROLS))
     _measuring_paths(attack)
-    _place(attack, "--attacks", "results/attacks", "folder that gets OBFUSCATOR/ATTACKER")
+    add_place(attack, "--attacks", "results/attacks", "folder that gets OBFUSCATOR/ATTACKER")
 
-    utility = _stage(verbs, "utility", _utility, "measure what the receiver gets, channel by channel")
+    utility = add_stage(verbs, "utility", _utility, "measure what the receiver gets, channel by channel")
     utility.add_argument("obfuscator", help="its name in the train section")
     _measuring_paths(utility)
-    _place(utility, "--utility", "results/utility", "folder that gets one folder an obfuscator")
+    add_place(utility, "--utility", "results/utility", "folder that gets one folder an obfuscator")
 
 
 def _add_result_stages(verbs: Verbs) -> None:
-    report = _stage(verbs, "report", _report, "add everything up: metrics.json, CSVs, report.html")
-    _place(report, "--prepared", "data/prepared", "folder of prepared photos")
-    _place(report, "--attacks", "results/attacks", "folder of attack results")
-    _place(report, "--utility", "results/utility", "folder of utility results")
-    _place(report, "--histories", "results/history", "folder of training histories")
-    _place(report, "--recogniser", "results/recogniser", "folder of the clean recogniser")
-    _place(report, "--report", "reports", "folder to write")
+    report = add_stage(verbs, "report", _report, "add everything up: metrics.json, CSVs, report.html")
+    add_place(report, "--prepared", "data/prepared", "folder of prepared photos")
+    add_place(report, "--attacks", "results/attacks", "folder of attack results")
+    add_place(report, "--utility", "results/utility", "folder of utility results")
+    add_place(report, "--histories", "results/history", "folder of training histories")
+    add_place(report, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    add_place(report, "--report", "reports", "folder to write")
 
-    register = _stage(verbs, "register", _register, "register the models; only survivors are promoted")
-    _place(register, "--metrics", "reports/metrics.json", "the report's metrics")
-    _place(register, "--models", "models", "folder with one folder an obfuscator")
-    _path(register, "--registration", "results/registration.json", "file to write")
+    register = add_stage(verbs, "register", _register, "register the models; only survivors are promoted")
+    add_place(register, "--metrics", "reports/metrics.json", "the report's metrics")
+    add_place(register, "--models", "models", "folder with one folder an obfuscator")
+    add_path(register, "--registration", "results/registration.json", "file to write")
 
 
 def _add_user_verbs(verbs: Verbs) -> None:
-    summary = verbs.add_parser("summary", help="print the result table, the report's path and the champion")
+    what = "print the result table, the report's path and the champion"
+    summary = verbs.add_parser("summary", help=what, description=what)
     summary.set_defaults(run=_summary)
-    _path(summary, "--report", "reports", "folder of the report")
-    _path(summary, "--registration", "results/registration.json", "what the register stage wrote")
+    add_path(summary, "--report", "reports", "folder of the report")
+    add_path(summary, "--registration", "results/registration.json", "what the register stage wrote")
     summary.add_argument("--markdown", action="store_true", help="the result table alone, as Markdown")
 
 
 def _measuring_paths(parser: argparse.ArgumentParser) -> None:
-    _place(parser, "--prepared", "data/prepared", "folder of prepared photos")
-    _place(parser, "--models", "models", "folder with one folder an obfuscator")
-    _place(parser, "--recogniser", "results/recogniser", "folder of the clean recogniser")
-
-
-def _stage(
-    verbs: Verbs, name: str, run: Callable[[argparse.Namespace], None], summary: str
-) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=f"stage: {summary}", description=summary)
-    parser.set_defaults(run=run)
-    _path(parser, "--params", "params.yaml", "the parameter file")
-    return parser
-
-
-def _path(parser: argparse.ArgumentParser, flag: str, default: str, summary: str) -> None:
-    parser.add_argument(
-        flag, type=local_path, default=Path(default), metavar="PATH", help=f"{summary} ({default})"
-    )
-
-
-def _place(parser: argparse.ArgumentParser, flag: str, default: str, summary: str) -> None:
-    parser.add_argument(
-        flag, type=place, default=Path(default), metavar="PLACE", help=f"{summary} ({default}), or s3://…"
-    )
-
-
-def _obfuscator(train: dict[str, ObfuscatorParams], name: str) -> ObfuscatorParams:
-    if name not in train:
-        raise DdmError(f"unknown obfuscator '{name}' in section train{did_you_mean(name, train)}")
-    return train[name]
+    add_place(parser, "--prepared", "data/prepared", "folder of prepared photos")
+    add_place(parser, "--models", "models", "folder with one folder an obfuscator")
+    add_place(parser, "--recogniser", "results/recogniser", "folder of the clean recogniser")
 
 
 def _fetch(options: argparse.Namespace) -> None:
@@ -254,42 +180,6 @@ def _prepare(options: argparse.Namespace) -> None:
     print(console.prepared(result, options.prepared))
 
 
-def _train(options: argparse.Namespace) -> None:
-    from ddm_core.data_parallel import joined_ranks
-    from ddm_core.stages import train
-    from ddm_core.staging import staged
-
-    name = options.obfuscator
-    every, resume = parse_interval(options.checkpoint_every), not options.no_resume
-    with joined_ranks() as ranks, staged() as staging:
-        params = _obfuscator(load_section(options.params, "train"), name)
-        if not ranks.leads:
-            prepared = _photos_to_train_on(params, options.prepared, staging)
-            train.follow(params, name=name, prepared=prepared, ranks=ranks)
-            return
-        model = staging.write(options.models / name, "model")
-        history = staging.write(options.histories / name, "history")
-        result = train.run(
-            params,
-            name=name,
-            prepared=_photos_to_train_on(params, options.prepared, staging),
-            model=model,
-            history=history,
-            checkpoints=CheckpointOptions(options.checkpoints, every, options.checkpoint_keep, resume),
-            profile=None if options.profile is None else Path(options.profile or history),
-            ranks=ranks,
-        )
-    print(console.trained(result, options.models / name))
-
-
-def _photos_to_train_on(params: ObfuscatorParams, prepared: Place, staging: Staging) -> Path | str:
-    from ddm_core.stages.train import can_stream
-
-    if isinstance(prepared, Path) or not can_stream(params):
-        return staging.read(prepared, "prepared")
-    return prepared.uri
-
-
 def _recognise(options: argparse.Namespace) -> None:
     from ddm_core.stages import recognise
     from ddm_core.staging import staged
@@ -307,7 +197,7 @@ def _attack(options: argparse.Namespace) -> None:
     from ddm_core.staging import staged
 
     params = load(options.params)
-    _obfuscator(params.train, options.obfuscator)
+    named_obfuscator(params.train, options.obfuscator)
     trained = params.train if options.attacker == "transfer" else ()
     with staged() as staging:
         place = options.attacks / options.obfuscator / options.attacker
@@ -326,7 +216,7 @@ def _utility(options: argparse.Namespace) -> None:
     from ddm_core.staging import staged
 
     params = load(options.params)
-    _obfuscator(params.train, options.obfuscator)
+    named_obfuscator(params.train, options.obfuscator)
     with staged() as staging:
         place = options.utility / options.obfuscator
         folder = staging.write(place, "result")

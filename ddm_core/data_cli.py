@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from typing import TypeAlias
 
 from ddm_core.places import RemotePlace, local_path, place
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from ddm_core.verb_options import Verbs
 
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 

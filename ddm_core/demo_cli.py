@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TypeAlias
 
 from ddm_core.key_cli import add_passphrase_options, any_passphrase
 from ddm_core.places import local_path
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from ddm_core.verb_options import Verbs
 
 
 def add_verb(verbs: Verbs) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ddm_core.places import local_path
+from ddm_core.verb_options import Verbs
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Passphrase: TypeAlias = Callable[[], bytes]
 
 

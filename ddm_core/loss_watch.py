@@ -18,6 +18,7 @@ MOST_KEYS = 64  # named in a message
 class _Asked:
     step: int
     names: Callable[[], list[str]]
+    photos: int
     finite: Tensor
     answered: torch.cuda.Event | None
 
@@ -33,8 +34,10 @@ class LossWatch:
     standing: Callable[[], str]
     _asked: deque[_Asked] = field(default_factory=deque, repr=False)
 
-    def look(self, step: int, names: Callable[[], list[str]], loss: Tensor) -> None:
-        """Ask whether the loss at `step` is finite, of photos that `names` tells when they are asked for.
+    def look(self, step: int, names: Callable[[], list[str]], photos: int, loss: Tensor) -> None:
+        """Ask whether the loss at `step` is finite, of so many `photos`.
+
+        `names`, when asked, tells those that this process knows of; others may have read the rest.
 
         Raises:
             DdmError: it is not, or an earlier one was not.
@@ -43,7 +46,7 @@ class LossWatch:
         if loss.is_cuda:
             answered = torch.cuda.Event()  # type: ignore[no-untyped-call]
             answered.record()
-        self._asked.append(_Asked(step, names, finite, answered))
+        self._asked.append(_Asked(step, names, photos, finite, answered))
         while self._asked and _has_arrived(self._asked[0]):
             self._require_finite(self._asked.popleft())
 
@@ -59,14 +62,16 @@ class LossWatch:
         if not asked.finite:
             raise DdmError(
                 f"train {self.name}: the loss is not finite at step {asked.step},"
-                f" batch {_listed(asked.names())}; lower learning_rate, or look at these photos;"
-                f" {self.standing()}"
+                f" batch {_listed(asked.names(), asked.photos)}; lower learning_rate, or look at these"
+                f" photos; {self.standing()}"
             )
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: list[str], photos: int) -> str:
     more = f" and {len(names) - MOST_KEYS} more" if len(names) > MOST_KEYS else ""
-    return ", ".join(names[:MOST_KEYS]) + more
+    unknown = photos - len(names)
+    others = f" and {unknown} that other processes read" if unknown else ""
+    return ", ".join(names[:MOST_KEYS]) + more + others
 
 
 def _has_arrived(asked: _Asked) -> bool:

@@ -6,18 +6,18 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ddm_core.errors import DdmError
 from ddm_core.key_cli import add_passphrase_options, any_passphrase
 from ddm_core.places import local_path, local_text
+from ddm_core.verb_options import Verbs
 
 if TYPE_CHECKING:
     from ddm_core.key_ring import KeyRing
     from ddm_core.photos.many import Job
     from ddm_core.photos.picture import Output
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 KEY_FILE_VARIABLE = "DDM_KEY_FILE"
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from ddm_core.errors import DdmError, did_you_mean
-from ddm_core.places import local_path
+from ddm_core.errors import DdmError
+from ddm_core.verb_options import Verbs, add_path, named_obfuscator
 
 if TYPE_CHECKING:
     from ddm_core.params import DdmParams, KeyedDdmParams, Params
     from ddm_core.planning.estimates import Assumptions, Workload
     from ddm_core.planning.gpu_types import GpuType
     from ddm_core.planning.step_work import StepWork
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 SIZES = tuple(10**power for power in range(4, 10))
 SIZING_GPU, SIZING_BATCH, SIZING_EPOCHS = "H100-80GB", 1024, 10.0
@@ -33,13 +30,7 @@ def add_verbs(verbs: Verbs) -> None:
     parser.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 RGB (params' prepare)")
     parser.add_argument("--gpus", type=_count, default=1, metavar="G", help="GPUs (1)")
     parser.add_argument("--obfuscator", default="keyed_ddm", help="its name in the train section (keyed_ddm)")
-    parser.add_argument(
-        "--params",
-        type=local_path,
-        default=Path("params.yaml"),
-        metavar="PATH",
-        help="the parameter file (params.yaml)",
-    )
+    add_path(parser, "--params", "params.yaml", "the parameter file")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive, metavar="E", help="passes over the photos")
     length.add_argument("--steps", type=_count, metavar="N", help="optimiser steps (the params')")
@@ -88,9 +79,7 @@ def _plan(options: argparse.Namespace) -> None:
 def _settings(params: Params, name: str) -> DdmParams | KeyedDdmParams:
     from ddm_core.params import DdmParams, KeyedDdmParams
 
-    if name not in params.train:
-        raise DdmError(f"unknown obfuscator '{name}' in section train{did_you_mean(name, params.train)}")
-    settings = params.train[name]
+    settings = named_obfuscator(params.train, name)
     if not isinstance(settings, DdmParams | KeyedDdmParams):
         raise DdmError(f"plan: '{name}' has nothing to learn; name an obfuscator that is trained")
     return settings

@@ -6,12 +6,13 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ddm_core.errors import DdmError
 from ddm_core.params import GateParams, Params, load
 from ddm_core.places import local_path
 from ddm_core.tracking_address import explained
+from ddm_core.verb_options import Verbs, add_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +21,6 @@ PARAMS_FILES = (Path("params.yaml"), Path("photo/params.yaml"))
 """Where policies are looked for: the main pipeline's, and the photo model's where it is there."""
 
 T = TypeVar("T")
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_verbs(verbs: Verbs) -> None:
@@ -36,14 +36,8 @@ def _add_gate(verbs: Verbs) -> None:
     summary = "judge measured figures by the gate's policy; exit status 0 passes, 1 fails"
     gate = verbs.add_parser("gate", help=summary, description=summary)
     gate.set_defaults(run=_gate)
-    _add_params(gate)
-    gate.add_argument(
-        "--metrics",
-        type=local_path,
-        default="reports/metrics.json",
-        metavar="PATH",
-        help="the report's metrics (reports/metrics.json)",
-    )
+    add_path(gate, "--params", "params.yaml", "the parameter file")
+    add_path(gate, "--metrics", "reports/metrics.json", "the report's metrics")
     gate.add_argument("--obfuscator", metavar="NAME", help="which to judge (the report's headline)")
     gate.add_argument(
         "--explain", action="store_true", help="print limit, figure, interval, verdict of each check"
@@ -102,16 +96,6 @@ def _add_alias(parser: argparse.ArgumentParser) -> None:
 
 def _add_reason(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help=text)
-
-
-def _add_params(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--params",
-        type=local_path,
-        default="params.yaml",
-        metavar="PATH",
-        help="the parameter file (params.yaml)",
-    )
 
 
 def _gate(options: argparse.Namespace) -> None:

@@ -17,10 +17,10 @@ Part: TypeAlias = Literal["data", "forward_backward", "optimiser"]
 class StepCost:
     """Mean seconds of a step's parts, peak memory so far, and the GPU's utilisation.
 
-    `data` is drawing, moving and augmenting a batch, `optimiser` clipping and updating. The peak in bytes is
-    what torch allocated on a GPU, and what the whole process held where there is none. `gpu_utilisation` is
-    the fraction of the last moments in which the GPU worked; `None` without a GPU, or where its driver tells
-    none.
+    `data` is drawing, moving and augmenting a batch, `optimiser` clipping and updating, and before them the
+    exchange of gradients where several processes train. The peak in bytes is what torch allocated on a GPU,
+    and what the whole process held where there is none. `gpu_utilisation` is the fraction of the last moments
+    in which the GPU worked; `None` without a GPU, or where its driver tells none.
     """
 
     data_seconds: float

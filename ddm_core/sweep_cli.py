@@ -6,12 +6,10 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TypeAlias
 
 from ddm_core.errors import DdmError
 from ddm_core.places import local_path
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from ddm_core.verb_options import Verbs, add_path
 
 SWEEPS = Path("results/sweeps")
 
@@ -38,15 +36,10 @@ def add_verbs(verbs: Verbs) -> None:
         help=f"database that keeps the trials, such as sqlite:///sweep.db ({SWEEPS}/NAME/study.db)",
     )
     parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="trials side by side (1)")
-    for flag, default, what in (
-        ("--params", "params.yaml", "the parameter file"),
-        ("--prepared", "data/prepared", "folder of prepared photos"),
-        ("--recogniser", "results/recogniser", "folder of the clean recogniser"),
-        ("--sweeps", str(SWEEPS), "folder that gets one folder a sweep"),
-    ):
-        parser.add_argument(
-            flag, type=local_path, default=Path(default), metavar="PATH", help=f"{what} ({default})"
-        )
+    add_path(parser, "--params", "params.yaml", "the parameter file")
+    add_path(parser, "--prepared", "data/prepared", "folder of prepared photos")
+    add_path(parser, "--recogniser", "results/recogniser", "folder of the clean recogniser")
+    add_path(parser, "--sweeps", str(SWEEPS), "folder that gets one folder a sweep")
     parser.add_argument("--no-mlflow", action="store_true", help="tell MLflow nothing")
 
 

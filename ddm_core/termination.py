@@ -1,4 +1,4 @@
-"""SIGTERM as a wish that work obeys between two steps: a reclaimed spot node, an evicted pod."""
+"""SIGTERM, as of a reclaimed spot node or an evicted pod: noted between two steps, or raised at once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,31 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
     Only the main thread gets signals: elsewhere SIGTERM keeps its meaning.
     """
     came = threading.Event()
+    with _answered(came.set):
+        yield came.is_set
+
+
+@contextmanager
+def sigterm_raises(end: Callable[[], BaseException]) -> Iterator[None]:
+    """Let SIGTERM raise what `end` makes wherever the block is, so that what is half-done is cleaned up.
+
+    Elsewhere than in the main thread it keeps its meaning.
+    """
+
+    def answer() -> None:
+        raise end()
+
+    with _answered(answer):
+        yield
+
+
+@contextmanager
+def _answered(answer: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield came.is_set
+        yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    before = signal.signal(signal.SIGTERM, lambda *_: answer())
     try:
-        yield came.is_set
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -201,7 +201,7 @@ def train(  # noqa: PLR0915 - the loop reads from top to bottom
             reconstruction, discrepancy = found[:2]
             # In fp16 a gradient beyond all numbers is no fault: the step is left out, the next scale smaller.
             watched = reconstruction + discrepancy + (0.0 if state.scaler.is_enabled() else norm)
-            watch.look(step, batch.names, watched)
+            watch.look(step, batch.names, batch.part.whole, watched)
             state.scaler.step(state.optimiser)
             state.scaler.update()
             state.schedule.step()

@@ -34,7 +34,8 @@ Position: TypeAlias = dict[str, Any]
 class Batch:
     """A process's `part` of a batch: uint8 images [photos of the part, channels, height, width].
 
-    `names` tells, when asked, which photos they are. `position` is plain JSON: where the next batch begins.
+    `names` tells, when asked, which photos the whole batch has, or, of a stream, the part alone. `position`
+    is plain JSON: where the next batch begins.
     """
 
     images: Tensor

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TypeAlias
 
 from ddm_core.places import local_path
+from ddm_core.verb_options import Verbs
 from pipelines.options import (
     add_compile_options,
     add_exit_handler_option,
@@ -15,8 +15,6 @@ from pipelines.options import (
     read_parameters,
 )
 from pipelines.server_cli import add_verbs as add_server_verbs
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 SMALL = Path(__file__).with_name("small.yaml")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddm_core.places import local_path
+from ddm_core.verb_options import add_path
 
 if TYPE_CHECKING:
     from ddm_core.params import Params
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
 
 def add_parameter_options(parser: argparse.ArgumentParser, params_file: Path | None = None) -> None:
     """Add --params, --params-file (default `params_file`) and --param: where a run's settings come from."""
-    parser.add_argument(
-        "--params",
-        type=local_path,
-        default=Path("params.yaml"),
-        metavar="PATH",
-        help="the parameter file (params.yaml)",
-    )
+    add_path(parser, "--params", "params.yaml", "the parameter file")
     parser.add_argument(
         "--params-file",
         type=local_path,

@@ -7,10 +7,11 @@ import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ddm_core.errors import DdmError
 from ddm_core.places import local_path
+from ddm_core.verb_options import Verbs
 from pipelines.options import (
     add_compile_options,
     add_exit_handler_option,
@@ -20,8 +21,6 @@ from pipelines.options import (
 
 if TYPE_CHECKING:
     from pipelines.server import Server
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_verbs(verbs: Verbs) -> None:

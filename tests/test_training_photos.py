@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from ddm_core.data.shards import load_photos
 from ddm_core.data_parallel import ALONE, Ranks
 from ddm_core.errors import DdmError
+from ddm_core.loss_watch import LossWatch
 from ddm_core.stages import train
 from ddm_core.storage import upload
 from ddm_core.training_photos import EpochBatches, PhotosInMemory, StreamedPhotos
@@ -112,6 +115,16 @@ def test_another_number_of_processes_begins_the_epoch_anew_and_says_so(prepared,
     assert first.names() == fresh.names()
     said = capsys.readouterr().err
     assert "read by 1 processes before, by 2 now: epoch 1 begins anew; some photos come twice" in said
+
+
+def test_a_process_names_what_it_read_of_a_batch_whose_loss_is_not_finite_and_counts_the_rest(prepared):
+    batch = next(batches(StreamedPhotos(prepared, seed=0), 8, Ranks(0, 2)))
+    watch = LossWatch("tests", lambda: "there is no checkpoint")
+    others = batch.part.whole - batch.part.photos
+    assert others > 0
+    read = f"batch {', '.join(batch.names())} and {others} that other processes read;"
+    with pytest.raises(DdmError, match=re.escape(read)):
+        watch.look(3, batch.names, batch.part.whole, torch.tensor(math.nan))
 
 
 def test_photos_in_memory_are_drawn_as_the_generator_says():

@@ -10,15 +10,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ddm_core.errors import DdmError
+from ddm_core.termination import sigterm_raises
 
 Item_contra = TypeVar("Item_contra", contravariant=True)
 Outcome_co = TypeVar("Outcome_co", covariant=True)
@@ -80,21 +81,11 @@ def outcomes(
         executor.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def orderly_termination() -> Iterator[None]:
+def orderly_termination() -> AbstractContextManager[None]:
     """Turn the signal to end (SIGTERM), in the main thread, into a DdmError, so that work is cleaned up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise DdmError("asked to end by SIGTERM; nothing half-written was left, run again to go on")
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return sigterm_raises(
+        lambda: DdmError("asked to end by SIGTERM; nothing half-written was left, run again to go on")
+    )
 
 
 def _in_processes(

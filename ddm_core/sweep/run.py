@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +33,7 @@ from ddm_core.sweep.study import (
 )
 from ddm_core.sweep.task import Ended, Task, carry_out
 from ddm_core.sweep.tracked import tracked
-from ddm_core.termination import EXIT_STATUS
+from ddm_core.termination import EXIT_STATUS, sigterm_raises
 from ddm_core.tracking import DatasetReference
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ def run(order: Order) -> Outcome:
     facts = decisive_facts(order, summary)
     dataset = DatasetReference("prepared photos", summary.dataset_digest, order.prepared)
     refusal = f"{order.results}: another process works on this sweep; wait for it or give another --name"
-    with _orderly_termination(), alone(order.results / LOCK, refusal):
+    with sigterm_raises(lambda: SystemExit(EXIT_STATUS)), alone(order.results / LOCK, refusal):
         study = _opened(order, sha256_bytes(json.dumps(facts, sort_keys=True).encode()))
         with tracked(
             study,
@@ -171,20 +168,3 @@ def _say(trial: FrozenTrial) -> None:
         privacy = "private" if found.private else f"{found.worst_attacker} is above its limit"
         words = f"mean PSNR {found.psnr_db:.2f} dB, {privacy}"
     print(f"\ntrial {trial.number} {trial.user_attrs[STATE]}: {words}", file=sys.stderr)
-
-
-@contextmanager
-def _orderly_termination() -> Iterator[None]:
-    """Let SIGTERM end the process with the usual status once what is half-written is gone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(EXIT_STATUS)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -37,7 +37,7 @@ WITHOUT_INFLUENCE = {
     "ddm_core.training_state": "moves a training's state to and from memory unchanged",
     "ddm_core.training_key": "names checkpoints",
     "ddm_core.loss_watch": "stops a training, changes none",
-    "ddm_core.termination": "stops a training, changes none",
+    "ddm_core.termination": "ends work, changes none",
     "ddm_core.step_clock": "measures a training, changes none",
     "ddm_core.profiling": "measures a training, changes none",
     "ddm_core.grids": "draws pictures for people out of what was measured",
