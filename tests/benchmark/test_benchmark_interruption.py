@@ -32,6 +32,7 @@ def start(project):
     process = subprocess.Popen(
         command("--no-mlflow", "--no-page", "--jobs", 2),
         cwd=project,
+        env=os.environ | {"PYTHONFAULTHANDLER": "1"},  # what hangs tells where when it is aborted
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -44,6 +45,14 @@ def start(project):
             os.killpg(process.pid, signal.SIGKILL)
             pytest.fail(f"the cells did not end: {shown[-2000:]}")
     return process
+
+
+def fail_where_it_hangs(process):
+    """Fail with what the process was doing, thread by thread."""
+    alive = ps("-o", "pid,ppid,stat,args", "--ppid", str(process.pid))
+    process.send_signal(signal.SIGABRT)
+    _, told = process.communicate(timeout=DEADLINE_SECONDS)
+    pytest.fail(f"the run does not end; its processes:\n{alive}\nwhat it said:\n{told.decode()}")
 
 
 def ps(*options):
@@ -112,7 +121,8 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_cell_and_no_other(end
     killed = set()
     deadline = time.monotonic() + DEADLINE_SECONDS
     while process.poll() is None:
-        assert time.monotonic() < deadline, "the run does not end"
+        if time.monotonic() > deadline:
+            fail_where_it_hangs(process)
         for pid in set(children(process)) - killed:
             if "spawn_main" in ps("-o", "args=", "-p", str(pid)):
                 os.kill(pid, signal.SIGKILL)
