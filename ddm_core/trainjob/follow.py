@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ddm_core.errors import DdmError
 from ddm_core.termination import EXIT_STATUS
@@ -37,7 +38,7 @@ def follow(
             conditions = cluster.conditions(name)  # before the logs: they are whole when it has ended
         except NoSuchObjectError:
             raise DdmError(f"somebody deleted the TrainJob {name}; run the task again") from None
-        nodes.look(cluster.pods(name))
+        nodes.look(name)
         if "Complete" in conditions:
             return
         if "Failed" in conditions:
@@ -57,6 +58,13 @@ def _pause(seconds: float, terminated: Callable[[], bool]) -> None:
     raise SystemExit(EXIT_STATUS)
 
 
+class Log(NamedTuple):
+    """Lines that were read at a moment of the monotonic clock: their times (RFC 3339) and texts."""
+
+    read_at: float
+    lines: list[tuple[str, str]]
+
+
 class Nodes:
     """What was seen of a TrainJob's nodes. A node's pod may restart or be replaced; its number stays."""
 
@@ -70,19 +78,34 @@ class Nodes:
         self._last_time: dict[str, str] = {}  # of a pod's lines
         self._read_at: dict[str, float] = {}
 
-    def look(self, pods: list[Pod]) -> None:
-        """Say what is new: lines, restarts, and why a node does not run."""
+    def look(self, name: str) -> None:
+        """Say what is new of the TrainJob `name`: lines, restarts, and why a node does not run."""
+        pods = self._cluster.pods(name)
         for pod in pods:
-            before = self._seen.get(pod.name)
-            if pod.trouble and (before is None or pod.trouble != before.trouble):
-                self._say(f"node-{pod.node}: {pod.trouble}")
-            for ending in (pod.restarted_after, pod.ended):
-                if ending and ending.status != 0:
-                    self._failures.setdefault(pod.node, ending)
-            if pod.phase != "Pending":
-                restarted = pod.restarts > (before.restarts if before else 0)
-                self._read(pod, restarted)
-            self._seen[pod.name] = pod
+            self._note(pod)
+        begun = [pod for pod in pods if pod.phase != "Pending"]
+        logs = {pod.name: self._log(pod) for pod in begun}
+        # A container that was restarted meanwhile may have written what was just read: its turn comes later.
+        restarts = {pod.name: pod.restarts for pod in self._cluster.pods(name)}
+        for pod in begun:
+            log = logs[pod.name]
+            if log and restarts.get(pod.name, pod.restarts) == pod.restarts:
+                self._read_at[pod.name] = log.read_at
+                self._hand_on(pod, log.lines)
+
+    def _note(self, pod: Pod) -> None:
+        before = self._seen.get(pod.name)
+        if pod.trouble and (before is None or pod.trouble != before.trouble):
+            self._say(f"node-{pod.node}: {pod.trouble}")
+        for ending in (pod.restarted_after, pod.ended):
+            if ending and ending.status != 0:
+                self._failures.setdefault(pod.node, ending)
+        if pod.phase != "Pending" and pod.restarts > (before.restarts if before else 0):
+            last = self._log(pod, previous=True)
+            self._hand_on(pod, last.lines if last else [])
+            status = pod.restarted_after.status if pod.restarted_after else "unknown"
+            self._say(f"node-{pod.node}: ended with status {status}, restarts")
+        self._seen[pod.name] = pod
 
     def blame(self) -> str:
         """Return the node that failed first, its exit status and its last lines, in one line."""
@@ -92,20 +115,15 @@ class Nodes:
         lines = " | ".join(self._last_lines.get(node, ())) or "none"
         return f"node-{node} ended with status {ending.status}, its last lines: {lines}"
 
-    def _read(self, pod: Pod, restarted: bool) -> None:
+    def _log(self, pod: Pod, *, previous: bool = False) -> Log | None:
+        """Return what a container has written since the last time that its pod was read."""
         now = time.monotonic()
         passed = now - self._read_at[pod.name] if pod.name in self._read_at else None
         try:
-            if restarted:
-                self._hand_on(pod, self._cluster.log(pod.name, seconds=passed, previous=True) or [])
-                status = pod.restarted_after.status if pod.restarted_after else "unknown"
-                self._say(f"node-{pod.node}: ended with status {status}, restarts")
-            lines = self._cluster.log(pod.name, seconds=passed)
+            lines = self._cluster.log(pod.name, seconds=passed, previous=previous)
         except NoSuchObjectError:
-            return
-        if lines is not None:
-            self._hand_on(pod, lines)
-            self._read_at[pod.name] = now
+            return None
+        return None if lines is None else Log(now, lines)
 
     def _hand_on(self, pod: Pod, lines: list[tuple[str, str]]) -> None:
         last_lines = self._last_lines.setdefault(pod.node, deque(maxlen=LAST_LINES))

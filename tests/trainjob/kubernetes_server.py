@@ -40,7 +40,8 @@ class KubernetesServer:
     `programs` has for a node's number the Python text that its container runs instead of its command;
     `backoff` says how often a container may be restarted; `hiccups` are statuses that the next requests get;
     `ended` has the pods of jobs that were deleted; `installed` says whether Trainer is there; `refusal` is
-    what the next creation is refused with; so many of the next requests for logs `silent_logs` refuses.
+    what the next creation is refused with; so many of the next requests for logs `silent_logs` refuses;
+    `before_log` is called once, with the pod, before the next of them is answered.
     """
 
     def __init__(self):
@@ -50,6 +51,7 @@ class KubernetesServer:
         self.requests, self.created, self.jobs = [], [], {}
         self.ended = []
         self.silent_logs = 0
+        self.before_log = None
         self.unschedulable = None
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -127,6 +129,9 @@ class KubernetesServer:
         if self.silent_logs:
             self.silent_logs -= 1
             raise RefusedError(502, "dial tcp 10.0.0.7:10250: connect: no route to host")
+        before, self.before_log = self.before_log, None
+        if before:
+            before(found[0])
         return found[0].log(query)
 
 

@@ -120,10 +120,10 @@ def test_sigterm_removes_the_job_and_ends_the_task_with_143(cluster, train):
 
 def test_a_training_that_sigterm_ended_goes_on_where_its_nodes_left_it(cluster, train, ddm_params, capfd):
     """The job's removal reaches the nodes as SIGTERM; the next job begins with what they leave on S3."""
-    params = dataclasses.replace(ddm_params, steps=300)
+    params = dataclasses.replace(ddm_params, steps=1500)  # an idle machine does 300 in a second
 
     def terminate():
-        while not re.search(r"\| [1-9]\d*/300", lines_of(cluster, "train tiny:")):
+        while not re.search(r"\| [1-9]\d*/1500", lines_of(cluster, "train tiny:")):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -154,6 +154,41 @@ def test_a_restarted_container_is_told_and_its_lines_are_not_lost(cluster, train
         "node-1: ended with status 143, restarts",
         "node-1: second try",
     ]
+
+
+def test_a_container_that_restarts_while_its_log_is_read_loses_no_line(cluster, train, tmp_path, capfd):
+    """The pods were listed before, so what is read is the next container's."""
+    mark = tmp_path / "mark"
+    told_to_end = (
+        f"import pathlib, sys, time\nmark = pathlib.Path({str(mark)!r})\n"
+        "if mark.exists(): print('second try', flush=True); sys.exit(0)\n"
+        "print('first try', flush=True)\n"
+        "while not mark.exists(): time.sleep(0.01)\n"
+        "sys.exit(143)\n"
+    )
+
+    def restart(pod):
+        wait_until(lambda: pod.lines)
+        mark.touch()
+        wait_until(lambda: pod.restarts == 1 and pod.lines)
+
+    cluster.backoff, cluster.before_log = 1, restart
+    with pytest.raises(DdmError, match="nothing whole is there"):
+        train(programs={0: told_to_end, 1: told_to_end})
+    said = capfd.readouterr().out.splitlines()
+    for node in ("node-0", "node-1"):
+        assert [line for line in said if line.startswith(node)] == [
+            f"{node}: first try",
+            f"{node}: ended with status 143, restarts",
+            f"{node}: second try",
+        ]
+
+
+def wait_until(happens):
+    deadline = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_job_that_a_killed_attempt_left_makes_room_for_this_one(cluster, train, settings, capfd):
