@@ -26,7 +26,8 @@ T = TypeVar("T")
 def add_verbs(verbs: Verbs) -> None:
     """Add the verbs `gate` and `registry` to a command line."""
     _add_gate(verbs)
-    parser = verbs.add_parser("registry", help="list, compare, promote, roll back and archive model versions")
+    summary = "list, compare, promote, roll back and archive model versions"
+    parser = verbs.add_parser("registry", help=summary, description=summary)
     inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_readers(inner)
     _add_movers(inner)

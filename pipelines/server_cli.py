@@ -39,7 +39,8 @@ def add_verbs(verbs: Verbs) -> None:
 
 
 def _add_submit(verbs: Verbs) -> None:
-    submit = verbs.add_parser("submit", help="start a run on a Kubeflow Pipelines server")
+    summary = "start a run on a Kubeflow Pipelines server"
+    submit = verbs.add_parser("submit", help=summary, description=summary)
     submit.set_defaults(run=_submit)
     add_parameter_options(submit)
     add_compile_options(submit)
