@@ -22,12 +22,13 @@ from ddm_core.data.shards import load_photos
 from ddm_core.evaluation import as_float
 from ddm_core.exact_channels import EXACT_CHANNELS
 from ddm_core.networks import CellNetwork
-from ddm_core.obfuscators.photo_code import CARRIER, PATCH, ROBUST, photo_code
+from ddm_core.obfuscators.photo_code import PATCH, CellLayout, photo_code
 from ddm_core.photos.picture import read_pixels
 from ddm_core.seeding import torch_generator
 
 KEPT = (18, 27, 36, 48, 60, 72, 81)
 QUATERNIONS = 27
+LAYOUT = CellLayout(channels=3, carrier=12)
 CELLS = 40  # a side of the pictures that carriers are measured on
 
 
@@ -60,13 +61,13 @@ def print_kept(prepared: Path) -> None:
 def print_carrier() -> None:
     """Print mean signal-to-noise ratio and capacity of both bands, a line a channel."""
     draws = torch_generator(0, "benchmarks/photo bounds")
-    renderer = CellNetwork(4 * QUATERNIONS, CARRIER**2, 1, 0).requires_grad_(False)
-    renderer.start_linear(*photo_code(QUATERNIONS).render)
+    renderer = CellNetwork(4 * QUATERNIONS, LAYOUT.carrier**2, 1, 0).requires_grad_(False)
+    renderer.start_linear(*photo_code(LAYOUT, QUATERNIONS).render)
     sent = 0.5 * torch.randn(6, 4 * QUATERNIONS, CELLS, CELLS, generator=draws)
-    pictures = F.pixel_shuffle(renderer(sent), CARRIER)
+    pictures = F.pixel_shuffle(renderer(sent), LAYOUT.carrier)
     print("\n| channel | robust dB | bits a cell | detail dB | bits a cell |\n|---|---|---|---|---|")
     for channel in CHANNELS:
-        seen = F.pixel_unshuffle(EXACT_CHANNELS[channel](pictures) - 0.5, CARRIER)
+        seen = F.pixel_unshuffle(EXACT_CHANNELS[channel](pictures) - 0.5, LAYOUT.carrier)
         windows = F.unfold(seen, 3, padding=1).transpose(1, 2)
         targets = sent.flatten(2).transpose(1, 2)
         inputs, outputs = windows[:-1].flatten(0, 1), targets[:-1].flatten(0, 1)
@@ -75,7 +76,7 @@ def print_carrier() -> None:
         read, true = windows[-1] @ reader, targets[-1]
         explained = (read * true).sum(0).square() / (read.square().sum(0) * true.square().sum(0))
         ratio = explained / (1 - explained)
-        bands = ratio.split([4 * ROBUST, 4 * (QUATERNIONS - ROBUST)])
+        bands = ratio.split([4 * LAYOUT.robust, 4 * (QUATERNIONS - LAYOUT.robust)])
         cells_of_line = [
             f"{10 * band.log10().mean():.1f} | {0.5 * (1 + band).log2().sum():.0f}" for band in bands
         ]

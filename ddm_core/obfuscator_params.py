@@ -294,9 +294,11 @@ class ExternalParams(MethodParams):
 
 @dataclass(frozen=True)
 class PhotoDdmParams(OptimisationParams):
-    """Keyed DDM for colour photos of any size, whose x_e survives photo sites (docs/method.md).
+    """Keyed DDM for photos of any size, whose x_e survives photo sites (docs/method.md).
 
-    `quaternions` per cell of 8x8 pixels, nine of them robust. Each network has its width in channels and its
+    A cell of 8x8 pixels becomes `carrier` x `carrier` pixels of x_e: 12, or 8 for an x_e as large as the photo.
+    It has so many `quaternions`, nine or four of them robust. The angles that they start with are multiplied
+    by `angle_scale`: 1 for detailed photos, 2 for faces. Each network has its width in channels and its
     residual blocks; the linear parts, which start as a code that works, learn at `linear_learning_rate`.
     `site_share` of each batch is halved and coded as JPEG; the rest of it, by chance, is coded
     as JPEG, scaled down and up, or gets noise of `noise_deviation` in parts of the 0..1 scale.
@@ -321,14 +323,21 @@ class PhotoDdmParams(OptimisationParams):
     jpeg_quality_max: int
     resize_probability: float
     noise_deviation: float
+    carrier: Literal[8, 12] = 12
+    angle_scale: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        least, most = (self.carrier // 2) ** 2 // 4 + 1, self.carrier**2 // 4
         for network in ("encoder", "renderer", "seeker", "decoder"):
             require_positive(self, f"{network}_width")
             blocks = getattr(self, f"{network}_blocks")
             require(blocks >= 0, f"{network}_blocks is {blocks}; it must not be negative")
-        require(10 <= self.quaternions <= 36, f"quaternions is {self.quaternions}; it must lie in 10..36")
+        require(
+            least <= self.quaternions <= most,
+            f"quaternions is {self.quaternions}; with carrier {self.carrier} it must lie in {least}..{most}",
+        )
+        require_positive(self, "angle_scale")
         require(
             1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
             "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",

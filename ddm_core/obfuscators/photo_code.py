@@ -1,9 +1,10 @@
-"""The start of the photo model: a DCT code of 8x8 RGB patches, drawn in two bands of a grey carrier.
+"""The start of the photo model: a DCT code of 8x8 patches, drawn in two bands of a grey carrier.
 
-A patch becomes 12x12 pixels of x_e. Two bands are drawn there, and do not overlap:
+An RGB patch becomes 12x12 pixels of x_e, a grey one may do with 8x8. Two bands are drawn there, and do not
+overlap:
 
-- The robust band, 36 patterns: what is left when x_e is scaled to half its size. They are the 6x6 DCT of the
-  halved picture, drawn such that halving gives them back. They carry the nine robust quaternions.
+- The robust band: what is left when x_e is scaled to half its size, 6x6 or 4x4 patterns. They are the DCT of
+  the halved picture, drawn such that halving gives them back. They carry the nine or four robust quaternions.
 - The detail band: patterns that halving removes and that therefore cost the robust band nothing. They carry
   all other quaternions; a receiver of a halved picture goes without them.
 
@@ -13,6 +14,7 @@ The coefficients that vary most are in the robust quaternions.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -23,10 +25,6 @@ from ddm_core.channel import resize_matrix
 from ddm_core.obfuscators.transform_code import dct_matrix
 
 PATCH = 8  # pixels of the photo a side of one grid cell
-CARRIER = 12  # pixels of x_e a side of one grid cell: 1.5 times as many
-HALVED = CARRIER // 2
-ROBUST = HALVED**2 // 4  # quaternions that a halved picture still holds
-MOST_QUATERNIONS = CARRIER**2 // 4
 MOST_ANGLE = 2.7  # radians; at pi a rotation's direction is lost
 
 _ROBUST_DEVIATION = 0.2  # of the pixels of x_e, by band
@@ -35,8 +33,39 @@ _DETAIL_DEVIATION = 0.1
 # come near pi, where a little noise turns the direction around. Measured: docs/experiments.md.
 _BRIGHTNESS_ANGLE, _ROBUST_ANGLE, _DETAIL_ANGLE = 1.0, 0.8, 0.6
 _NEIGHBOURS = 4  # cells at each side that the inverse of halving is computed over
-_SIDE = (2 * _NEIGHBOURS + 1) * CARRIER
-_AROUND = slice((_NEIGHBOURS - 1) * CARRIER, (_NEIGHBOURS + 2) * CARRIER)
+
+
+@dataclass(frozen=True)
+class CellLayout:
+    """A cell: PATCH x PATCH pixels of so many channels become `carrier` x `carrier` grey pixels of x_e."""
+
+    channels: int
+    carrier: int
+
+    @property
+    def pixels(self) -> int:
+        """Return how many values of the photo a cell has."""
+        return self.channels * PATCH**2
+
+    @property
+    def halved(self) -> int:
+        """Return the side of a cell in pixels when x_e is scaled to half its size."""
+        return self.carrier // 2
+
+    @property
+    def robust(self) -> int:
+        """Return how many quaternions a halved picture still holds."""
+        return self.halved**2 // 4
+
+    @property
+    def side(self) -> int:
+        """Return the side in pixels of the x_e that the inverse of halving is computed over."""
+        return (2 * _NEIGHBOURS + 1) * self.carrier
+
+    @property
+    def around(self) -> slice:
+        """Return where in it the middle cell and its neighbours are."""
+        return slice((_NEIGHBOURS - 1) * self.carrier, (_NEIGHBOURS + 2) * self.carrier)
 
 
 class PhotoCode(NamedTuple):
@@ -46,88 +75,95 @@ class PhotoCode(NamedTuple):
     render: tuple[Tensor, Tensor]
 
 
-def photo_code(quaternions: int) -> PhotoCode:
-    """Return the start for RGB photos and ROBUST + 1 to MOST_QUATERNIONS quaternions a cell."""
-    patterns, deviations = _photo_patterns(3 * quaternions)
-    slots = _slots(quaternions)
-    angles = torch.zeros(3 * quaternions, 3 * PATCH**2)
+def photo_code(layout: CellLayout, quaternions: int, angle_scale: float = 1.0) -> PhotoCode:
+    """Return the start for more than `layout.robust` and at most carrier^2 / 4 quaternions a cell.
+
+    `angle_scale` multiplies the angles, for photos that are less detailed.
+    """
+    patterns, deviations = _photo_patterns(layout, 3 * quaternions)
+    slots = _slots(layout.robust, quaternions)
+    angles = torch.zeros(3 * quaternions, layout.pixels)
     for members in slots:
         spread = deviations[members]
         # Of all gains that spend the same angle, these give the least squared error over the three.
         angle = _BRIGHTNESS_ANGLE if members[0] < 2 else _ROBUST_ANGLE
-        if members[0] >= 3 * ROBUST:
+        if members[0] >= 3 * layout.robust:
             angle = _DETAIL_ANGLE
-        gains = angle / (spread * spread.sum()).sqrt()
+        gains = angle_scale * angle / (spread * spread.sum()).sqrt()
         angles[members] = patterns[members] * gains[:, None]
     order = [index for members in slots for index in members]
-    encode = torch.zeros(3 * quaternions, 3 * PATCH**2, 3, 3)
+    encode = torch.zeros(3 * quaternions, layout.pixels, 3, 3)
     encode[..., 1, 1] = angles[order]
     mid_grey = encode[..., 1, 1].sum(dim=1) * 0.5
     return PhotoCode(
         encode=(encode, -mid_grey),
-        render=(_as_convolution(carrier_patterns(4 * quaternions)), torch.full((CARRIER**2,), 0.5)),
+        render=(
+            _as_convolution(carrier_patterns(layout, 4 * quaternions), layout.carrier),
+            torch.full((layout.carrier**2,), 0.5),
+        ),
     )
 
 
 @cache
-def carrier_patterns(count: int) -> Tensor:
-    """Return `count` patterns [count, 36, 36] around a cell in the middle, the most robust first.
+def carrier_patterns(layout: CellLayout, count: int) -> Tensor:
+    """Return `count` patterns of 3x3 cells around the one in the middle, the most robust first.
 
     Scaled so that unit quaternions give the bands' deviations.
     """
-    robust = _scaled(_robust_patterns(), _ROBUST_DEVIATION)
-    detail = _scaled(_detail_patterns()[: count - len(robust)], _DETAIL_DEVIATION)
+    cell = layout.carrier**2
+    robust = _scaled(_robust_patterns(layout), _ROBUST_DEVIATION, cell)
+    detail = _scaled(_detail_patterns(layout)[: count - len(robust)], _DETAIL_DEVIATION, cell)
     return torch.cat([robust, detail])
 
 
-def _robust_patterns() -> Tensor:
-    middle = slice(_NEIGHBOURS * HALVED, (_NEIGHBOURS + 1) * HALVED)
-    drawn = _enlarging(caution=0.1)[_AROUND, middle]
+def _robust_patterns(layout: CellLayout) -> Tensor:
+    middle = slice(_NEIGHBOURS * layout.halved, (_NEIGHBOURS + 1) * layout.halved)
+    drawn = _enlarging(layout.side, caution=0.1)[layout.around, middle]
     return torch.stack(
         [
             # JPEG takes least from the low frequencies, and what is in them needs it most.
             drawn @ pattern @ drawn.T / math.sqrt(1 + 0.06 * (row**2 + column**2))
-            for row, column, pattern in _square_dct(HALVED)
+            for row, column, pattern in _square_dct(layout.halved)
         ]
     )
 
 
-def _detail_patterns() -> Tensor:
-    cell = slice(_NEIGHBOURS * CARRIER, (_NEIGHBOURS + 1) * CARRIER)
-    kept = (_enlarging(caution=0.0) @ _halving())[_AROUND, cell]
-    whole = torch.eye(_SIDE)[_AROUND, cell]
+def _detail_patterns(layout: CellLayout) -> Tensor:
+    cell = slice(_NEIGHBOURS * layout.carrier, (_NEIGHBOURS + 1) * layout.carrier)
+    kept = (_enlarging(layout.side, caution=0.0) @ _halving(layout.side))[layout.around, cell]
+    whole = torch.eye(layout.side)[layout.around, cell]
     return torch.stack(
         [
             whole @ pattern @ whole.T - kept @ pattern @ kept.T
-            for row, column, pattern in _square_dct(CARRIER)
-            if max(row, column) >= HALVED
+            for row, column, pattern in _square_dct(layout.carrier)
+            if max(row, column) >= layout.halved
         ]
     )
 
 
-def _halving() -> Tensor:
-    return resize_matrix(_SIDE, _SIDE // 2)
+def _halving(side: int) -> Tensor:
+    return resize_matrix(side, side // 2)
 
 
-def _enlarging(caution: float) -> Tensor:
+def _enlarging(side: int, caution: float) -> Tensor:
     """Return the inverse of halving; caution softens the finest patterns, which halving weakens."""
-    halve = _halving()
+    halve = _halving(side)
     gram = halve @ halve.T
     enlarge: Tensor = halve.T @ torch.linalg.inv(gram + caution * torch.eye(len(gram)))
     return enlarge
 
 
-def _scaled(patterns: Tensor, deviation: float) -> Tensor:
+def _scaled(patterns: Tensor, deviation: float, pixels: int) -> Tensor:
     # A component of a random unit quaternion has the variance 1/4.
-    variance = patterns.square().sum() / 4 / CARRIER**2
+    variance = patterns.square().sum() / 4 / pixels
     return patterns * (deviation / variance.sqrt())
 
 
-def _as_convolution(patterns: Tensor) -> Tensor:
-    """Return [144, count, 3, 3]: what a cell shows of the patterns of its neighbours."""
+def _as_convolution(patterns: Tensor, carrier: int) -> Tensor:
+    """Return [carrier^2, count, 3, 3]: what a cell shows of the patterns of its neighbours."""
     count = len(patterns)
-    tiles = patterns.view(count, 3, CARRIER, 3, CARRIER).permute(2, 4, 0, 1, 3)
-    convolution: Tensor = tiles.reshape(CARRIER**2, count, 3, 3).flip(2, 3)
+    tiles = patterns.view(count, 3, carrier, 3, carrier).permute(2, 4, 0, 1, 3)
+    convolution: Tensor = tiles.reshape(carrier**2, count, 3, 3).flip(2, 3)
     return convolution
 
 
@@ -138,10 +174,10 @@ def _square_dct(size: int) -> list[tuple[int, int, Tensor]]:
     return [(row, column, torch.outer(matrix[row], matrix[column])) for row, column in places]
 
 
-def _slots(quaternions: int) -> list[list[int]]:
+def _slots(robust: int, quaternions: int) -> list[list[int]]:
     """Return which three coefficients each quaternion holds: a large one with two small ones, by band."""
     groups = []
-    for first, last in ((0, min(ROBUST, quaternions)), (ROBUST, quaternions)):
+    for first, last in ((0, min(robust, quaternions)), (robust, quaternions)):
         count = max(0, last - first)
         starts = [3 * first + third * count for third in range(3)]
         thirds = [list(range(start, start + count)) for start in starts]
@@ -150,10 +186,15 @@ def _slots(quaternions: int) -> list[list[int]]:
     return groups
 
 
-def _photo_patterns(count: int) -> tuple[Tensor, Tensor]:
-    """Return orthonormal patterns [count, 192] of RGB patches, the most varying first, and deviations."""
-    axes, basis = dct_matrix(3), dct_matrix(PATCH)
-    places = [(axis, row, column) for axis in range(3) for row in range(PATCH) for column in range(PATCH)]
+def _photo_patterns(layout: CellLayout, count: int) -> tuple[Tensor, Tensor]:
+    """Return orthonormal patterns [count, pixels] of patches, the most varying first, and deviations."""
+    axes, basis = dct_matrix(layout.channels), dct_matrix(PATCH)
+    places = [
+        (axis, row, column)
+        for axis in range(layout.channels)
+        for row in range(PATCH)
+        for column in range(PATCH)
+    ]
     places.sort(key=lambda place: (-_deviation(*place), place))
     # pixel_unshuffle puts the channel first: [channel 0's 64 pixels, channel 1's 64 pixels, ...]
     patterns = [

@@ -1,9 +1,9 @@
-"""Keyed DDM for photos: RGB of any size, an x_e that still decrypts after photo sites.
+"""Keyed DDM for photos: of any size, an x_e that still decrypts after photo sites.
 
 The method is that of `keyed_ddm`, and so is the proof: encoder -> unit quaternions z, z' = k z, x_e = R(z').
-What differs is the code (`photo_code`): cells of 8x8 pixels that become 12x12 pixels of a grey x_e, nine
-robust quaternions a cell that survive halving, and others for the detail that it takes away. A rotation
-vector holds three numbers (z = exp(v)), which gives brightness the whole circle.
+What differs is the code (`photo_code`): cells of 8x8 pixels that become 12x12 (or 8x8) pixels of a grey x_e,
+nine (or four) robust quaternions a cell that survive halving, and others for the detail that it takes away. A
+rotation vector holds three numbers (z = exp(v)), which gives brightness the whole circle.
 
 Seeker and decoder do not bring what they read back to unit norm: a quaternion that the channel has destroyed
 arrives short, and the decoder goes without it.
@@ -22,7 +22,7 @@ from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resi
 from ddm_core.data_parallel import BatchPart, whole_batch
 from ddm_core.networks import BlendedCellNetwork, CellNetwork, crop_like, pad_to_multiple
 from ddm_core.obfuscator_params import PhotoDdmParams
-from ddm_core.obfuscators.photo_code import CARRIER, MOST_ANGLE, PATCH, ROBUST, photo_code
+from ddm_core.obfuscators.photo_code import MOST_ANGLE, PATCH, CellLayout, photo_code
 
 if TYPE_CHECKING:
     from ddm_core.training import ParameterGroup
@@ -31,28 +31,29 @@ _DOUBTFUL = 0.1  # the fourth power of a length: shorter quaternions count for l
 
 
 class PhotoDdmNetworks(nn.Module):
-    """Encoder, renderer, seeker and decoder for RGB images [batch, 3, height, width] in [0, 1].
+    """Encoder, renderer, seeker and decoder for images [batch, channels, height, width] in [0, 1].
 
     All are convolutions of a known reach, so that a large photo can be worked on in tiles that overlap by it.
     """
 
-    channels = 3
-    patch, carrier = PATCH, CARRIER
+    patch = PATCH
 
-    def __init__(self, params: PhotoDdmParams) -> None:
+    def __init__(self, channels: int, params: PhotoDdmParams) -> None:
         super().__init__()
+        self.channels = channels
+        self.carrier: int = params.carrier
         self.params = params
-        count = params.quaternions
-        self.encoder = CellNetwork(3 * PATCH**2, 3 * count, params.encoder_width, params.encoder_blocks)
-        self.renderer = CellNetwork(4 * count, CARRIER**2, params.renderer_width, params.renderer_blocks)
-        carrier, pixels = CARRIER**2, 3 * PATCH**2
+        self.layout = CellLayout(channels, params.carrier)
+        count, carrier, pixels = params.quaternions, params.carrier**2, self.layout.pixels
+        self.encoder = CellNetwork(pixels, 3 * count, params.encoder_width, params.encoder_blocks)
+        self.renderer = CellNetwork(4 * count, carrier, params.renderer_width, params.renderer_blocks)
         self.seeker = BlendedCellNetwork(
             carrier, carrier, 4 * count, params.seeker_width, params.seeker_blocks
         )
         self.decoder = BlendedCellNetwork(
             3 * count, 7 * count, pixels, params.decoder_width, params.decoder_blocks
         )
-        start = photo_code(count)
+        start = photo_code(self.layout, count, params.angle_scale)
         self.encoder.start_linear(*start.encode)
         self.renderer.start_linear(*start.render)
 
@@ -78,11 +79,6 @@ class PhotoDdmNetworks(nn.Module):
         # The seeker's readings and their mean reach 2, the decoder's mean 1; the trunks add to that.
         return self.params.seeker_blocks + 3 + self.params.decoder_blocks + 2
 
-    @staticmethod
-    def hidden_side(side: int) -> int:
-        """Return the side in pixels of the x_e of a photo with this side."""
-        return -(-side // PATCH) * CARRIER
-
     def grid(self, images: Tensor) -> tuple[int, int, int]:
         """Return the shape [n, rows, columns] of the quaternions that one of these images becomes."""
         height, width = images.shape[-2:]
@@ -101,18 +97,20 @@ class PhotoDdmNetworks(nn.Module):
 
         The rotated latent is the ONLY argument: no way around the key.
         """
-        return self.draw(rotated).expand(-1, 3, -1, -1)
+        return self.draw(rotated).expand(-1, self.channels, -1, -1)
 
     def seek(self, hidden: Tensor) -> Tensor:
         """Return the estimate of z' [batch, n, 4, rows, columns], shorter where less certain; grey or RGB."""
-        cells = F.pixel_unshuffle(luma(hidden) - 0.5, CARRIER)
+        cells = F.pixel_unshuffle(luma(hidden) - 0.5, self.carrier)
         readings = self.seeker.read(cells)
-        return self._group(self.seeker(cells, readings, wholeness(self._group(readings[0], 4))), 4)
+        return self._group(
+            self.seeker(cells, readings, wholeness(self._group(readings[0], 4), self.layout.robust)), 4
+        )
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return x_r of an estimate of z, unbounded so that training sees the whole error."""
         seen = read_rotations(latent)
-        restored = self.decoder(seen, self.decoder.read(seen), wholeness(latent))
+        restored = self.decoder(seen, self.decoder.read(seen), wholeness(latent, self.layout.robust))
         return F.pixel_shuffle(restored.float(), PATCH)
 
     def hide(self, images: Tensor, rotation: Tensor) -> Tensor:
@@ -145,12 +143,12 @@ class PhotoDdmNetworks(nn.Module):
                     _random_channel(hidden[own:], self.params, generator, others),
                 ]
             )
-        shown = crop_like(hidden, images).expand(-1, 3, -1, -1)
+        shown = crop_like(hidden, images).expand(-1, self.channels, -1, -1)
         return shown, crop_like(self.reveal(received, rotation), images)
 
     def draw(self, rotated: Tensor) -> Tensor:
         """Return x_e as `render` does, in one channel."""
-        return round_to_8_bits(F.pixel_shuffle(self.renderer(rotated.flatten(1, 2)).float(), CARRIER))
+        return round_to_8_bits(F.pixel_shuffle(self.renderer(rotated.flatten(1, 2)).float(), self.carrier))
 
     def _group(self, grid: Tensor, members: int) -> Tensor:
         # Quaternion arithmetic stays in fp32: in bf16 a unit norm is off by up to 0.4 %.
@@ -168,13 +166,13 @@ def read_rotations(latent: Tensor) -> Tensor:
     return torch.cat([trusted.flatten(1, 2), latent.flatten(1, 2)], dim=1)
 
 
-def wholeness(latent: Tensor) -> Tensor:
+def wholeness(latent: Tensor, robust: int) -> Tensor:
     """Return, cell by cell [batch, 1, h, w], 1 where the detail quaternions have arrived and 0 where not.
 
-    They are drawn as unit quaternions whatever the photo is: what is shorter was lost on the way. Rotations
+    The first `robust` quaternions are not of them. They are drawn as unit quaternions whatever the photo is: what is shorter was lost on the way. Rotations
     keep the length, so that it can be read before and after them.
     """
-    power = latent[:, ROBUST:].square().sum(dim=2).mean(dim=1, keepdim=True)
+    power = latent[:, robust:].square().sum(dim=2).mean(dim=1, keepdim=True)
     nearby = F.avg_pool2d(power, 3, stride=1, padding=1, count_include_pad=False)
     return torch.sigmoid(16.0 * (nearby - 0.4))
 

@@ -8,6 +8,7 @@ network has two readers, one for a whole x_e and one for an x_e that was halved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,35 +16,38 @@ from torch.nn import functional as F
 
 from ddm_core import quaternions
 from ddm_core.channel import simulate_jpeg, simulate_resize, simulate_site
-from ddm_core.obfuscators.photo_code import CARRIER, PATCH
+from ddm_core.obfuscators.photo_code import PATCH
 from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks, read_rotations
 from ddm_core.seeding import torch_generator
+
+Channel: TypeAlias = Callable[[Tensor], Tensor]
 
 PHOTOS = 64  # with 256 cells each there are ten times more equations than unknowns
 _RIDGE = 1e-5  # of the carrier's pixels, variance about 0.04
 _RIDGE_OF_ROTATIONS = 1e-4
 
-_STATES: tuple[tuple[Callable[[Tensor], Tensor], ...], ...] = (
-    (lambda hidden: hidden, lambda hidden: simulate_jpeg(hidden, 75)),
-    (lambda hidden: simulate_resize(hidden, 0.5), lambda hidden: simulate_site(hidden, 75)),
-)
+_WHOLE: tuple[Channel, ...] = (lambda hidden: hidden, lambda hidden: simulate_jpeg(hidden, 75))
+_HALVED: tuple[Channel, ...] = (lambda hidden: simulate_resize(hidden, 0.5),)
+_OF_A_SITE: tuple[Channel, ...] = (lambda hidden: simulate_site(hidden, 75),)
 
 
 @torch.no_grad()
 def fit_receiver(networks: PhotoDdmNetworks, images: Tensor, seed: int) -> None:
-    """Set the linear readers of seeker and decoder, from uint8 photos [n, 3, height, width]."""
+    """Set the linear readers of seeker and decoder, from uint8 photos [n, channels, height, width]."""
     draws = torch_generator(seed, "train/photo start")
     chosen = torch.randperm(len(images), generator=draws)[:PHOTOS]
     photos = images[chosen].float() / 255.0
     rotation = quaternions.random_unit((len(photos), *networks.grid(photos)), draws)
     rotated = quaternions.multiply(rotation, networks.encode(photos))
     hidden = networks.draw(rotated)
-    received = [[channel(hidden) for channel in state] for state in _STATES]
+    halved = _HALVED + (_OF_A_SITE if networks.params.site_share else ())
+    received = [[channel(hidden) for channel in state] for state in (_WHOLE, halved)]
 
     target = rotated.flatten(1, 2)
     networks.seeker.start_linear(
         *_readers(
-            (((F.pixel_unshuffle(x, CARRIER) - 0.5, target) for x in state) for state in received), _RIDGE
+            (((F.pixel_unshuffle(x, networks.carrier) - 0.5, target) for x in state) for state in received),
+            _RIDGE,
         )
     )
     back = quaternions.conjugate(rotation)

@@ -84,7 +84,7 @@ class Description:
     @property
     def takes_any_size(self) -> bool:
         """Whether it is meant for photos of any size: those travel as `ddm_core.photos` sends them."""
-        return isinstance(self.params, PhotoDdmParams)
+        return isinstance(self.params, PhotoDdmParams) and self.channels == 3
 
     @property
     def hidden_size(self) -> int:
@@ -94,9 +94,9 @@ class Description:
 
             return padded(self.image_size)
         if isinstance(self.params, PhotoDdmParams):
-            from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+            from ddm_core.obfuscators.photo_code import PATCH
 
-            return PhotoDdmNetworks.hidden_side(self.image_size)
+            return -(-self.image_size // PATCH) * self.params.carrier
         return self.image_size
 
 
@@ -155,9 +155,7 @@ def build_networks(description: Description) -> nn.Module:
     if isinstance(params, DdmParams):
         return DdmNetworks(description.channels, params.width)
     if isinstance(params, PhotoDdmParams):
-        if description.channels != PhotoDdmNetworks.channels:
-            raise DdmError("method photo_ddm is for RGB photos; set prepare: channels to 3")
-        return PhotoDdmNetworks(params)
+        return PhotoDdmNetworks(description.channels, params)
     raise DdmError(f"method {params.method} has no networks; learned methods: ddm, keyed_ddm, photo_ddm")
 
 
