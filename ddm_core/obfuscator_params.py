@@ -296,12 +296,12 @@ class ExternalParams(MethodParams):
 class PhotoDdmParams(OptimisationParams):
     """Keyed DDM for photos of any size, whose x_e survives photo sites (docs/method.md).
 
-    A cell of 8x8 pixels becomes `carrier` x `carrier` pixels of x_e: 12, or 8 for an x_e as large as the photo.
-    It has so many `quaternions`, nine or four of them robust. The angles that they start with are multiplied
-    by `angle_scale`: 1 for detailed photos, 2 for faces. Each network has its width in channels and its
-    residual blocks; the linear parts, which start as a code that works, learn at `linear_learning_rate`.
-    `site_share` of each batch is halved and coded as JPEG; the rest of it, by chance, is coded
-    as JPEG, scaled down and up, or gets noise of `noise_deviation` in parts of the 0..1 scale.
+    A cell of 8x8 pixels becomes `carrier` x `carrier` pixels of x_e: 12, or 8 for an x_e as large as the
+    photo. It has so many `quaternions`, nine or four of them robust. The angles that they start with are
+    multiplied by `angle_scale`: 1 for detailed photos, 2 for faces. Each network has its width in channels
+    and its residual blocks; the linear parts, which start as a code that works, learn at
+    `linear_learning_rate`. `site_share` of each batch is halved and coded as JPEG; the rest of it, by chance,
+    is coded as JPEG, scaled down and up, or gets noise of `noise_deviation` in parts of the 0..1 scale.
     """
 
     keyed: ClassVar[bool] = True

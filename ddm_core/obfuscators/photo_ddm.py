@@ -103,9 +103,8 @@ class PhotoDdmNetworks(nn.Module):
         """Return the estimate of z' [batch, n, 4, rows, columns], shorter where less certain; grey or RGB."""
         cells = F.pixel_unshuffle(luma(hidden) - 0.5, self.carrier)
         readings = self.seeker.read(cells)
-        return self._group(
-            self.seeker(cells, readings, wholeness(self._group(readings[0], 4), self.layout.robust)), 4
-        )
+        blend = wholeness(self._group(readings[0], 4), self.layout.robust)
+        return self._group(self.seeker(cells, readings, blend), 4)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return x_r of an estimate of z, unbounded so that training sees the whole error."""
@@ -169,8 +168,9 @@ def read_rotations(latent: Tensor) -> Tensor:
 def wholeness(latent: Tensor, robust: int) -> Tensor:
     """Return, cell by cell [batch, 1, h, w], 1 where the detail quaternions have arrived and 0 where not.
 
-    The first `robust` quaternions are not of them. They are drawn as unit quaternions whatever the photo is: what is shorter was lost on the way. Rotations
-    keep the length, so that it can be read before and after them.
+    The first `robust` quaternions are not of them. They are drawn as unit quaternions whatever the photo is:
+    what is shorter was lost on the way. Rotations keep the length, so that it can be read before and after
+    them.
     """
     power = latent[:, robust:].square().sum(dim=2).mean(dim=1, keepdim=True)
     nearby = F.avg_pool2d(power, 3, stride=1, padding=1, count_include_pad=False)

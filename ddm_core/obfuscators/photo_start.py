@@ -22,7 +22,7 @@ from ddm_core.seeding import torch_generator
 
 Channel: TypeAlias = Callable[[Tensor], Tensor]
 
-PHOTOS = 64  # with 256 cells each there are ten times more equations than unknowns
+CELLS = 16_384  # ten times more equations than unknowns
 _RIDGE = 1e-5  # of the carrier's pixels, variance about 0.04
 _RIDGE_OF_ROTATIONS = 1e-4
 
@@ -31,11 +31,16 @@ _HALVED: tuple[Channel, ...] = (lambda hidden: simulate_resize(hidden, 0.5),)
 _OF_A_SITE: tuple[Channel, ...] = (lambda hidden: simulate_site(hidden, 75),)
 
 
+def photos_to_fit(side: int) -> int:
+    """Return how many photos of so many pixels a side have the cells that the readers are fitted to."""
+    return max(1, CELLS // (-(-side // PATCH)) ** 2)
+
+
 @torch.no_grad()
 def fit_receiver(networks: PhotoDdmNetworks, images: Tensor, seed: int) -> None:
     """Set the linear readers of seeker and decoder, from uint8 photos [n, channels, height, width]."""
     draws = torch_generator(seed, "train/photo start")
-    chosen = torch.randperm(len(images), generator=draws)[:PHOTOS]
+    chosen = torch.randperm(len(images), generator=draws)[: photos_to_fit(images.shape[-1])]
     photos = images[chosen].float() / 255.0
     rotation = quaternions.random_unit((len(photos), *networks.grid(photos)), draws)
     rotated = quaternions.multiply(rotation, networks.encode(photos))

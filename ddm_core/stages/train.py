@@ -265,7 +265,7 @@ def _fresh_networks(
 ) -> tuple[nn.Module, Goal]:
     from ddm_core.discrepancy import root_mean_square_error
     from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
-    from ddm_core.obfuscators.photo_start import PHOTOS, fit_receiver
+    from ddm_core.obfuscators.photo_start import fit_receiver, photos_to_fit
     from ddm_core.obfuscators.store import build_networks
     from ddm_core.seeding import make_deterministic
     from ddm_core.training import Goal
@@ -274,7 +274,7 @@ def _fresh_networks(
     networks = build_networks(description)
     if not isinstance(networks, PhotoDdmNetworks):
         return networks, Goal()
-    fit_receiver(networks, photos.sample(PHOTOS), params.seed)
+    fit_receiver(networks, photos.sample(photos_to_fit(description.image_size)), params.seed)
     return networks, Goal(root_mean_square_error, networks.parameter_groups())
 
 
