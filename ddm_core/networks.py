@@ -78,38 +78,6 @@ class ResidualBlock(nn.Module):
         return features + change
 
 
-class PatchNetwork(nn.Module):
-    """A linear map a grid cell, plus a residual convolutional trunk that corrects it.
-
-    The linear part makes the network a plain transform code at the start of training, from which the trunk
-    learns only what a linear code cannot do. Input and output are grids [batch, channels, h, w].
-    """
-
-    def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.linear = nn.Conv2d(inputs, outputs, 1)
-        last = nn.Conv2d(width, outputs, 3, padding=1)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.zeros_(_bias(last))
-        self.trunk = nn.Sequential(
-            nn.Conv2d(inputs, width, 3, padding=1),
-            *[ResidualBlock(width) for _ in range(blocks)],
-            nn.SiLU(),
-            last,
-        )
-
-    def forward(self, grid: Tensor) -> Tensor:
-        """Return [batch, outputs, h, w]."""
-        mapped: Tensor = self.linear(grid) + self.trunk(grid)
-        return mapped
-
-    @torch.no_grad()
-    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
-        """Set the linear part: `weight` [outputs, inputs], `bias` [outputs]."""
-        self.linear.weight.copy_(weight[:, :, None, None])
-        _bias(self.linear).copy_(bias)
-
-
 class CellBlock(nn.Module):
     """x + 1x1 conv(SiLU(3x3 conv(x))), starting as the identity: half the reach of a ResidualBlock."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.ranges import require, require_positive
@@ -127,16 +127,39 @@ class DdmParams(OptimisationParams):
         require_positive(self, "width")
 
 
+class NetworkSize(NamedTuple):
+    """Width in channels and residual blocks of one network's trunk."""
+
+    width: int
+    blocks: int
+
+
+class KeyedNetworkSizes(NamedTuple):
+    """Of keyed DDM's four networks."""
+
+    encoder: NetworkSize
+    renderer: NetworkSize
+    seeker: NetworkSize
+    decoder: NetworkSize
+
+
 @dataclass(frozen=True)
-class KeyedDdmParams(OptimisationParams):
-    """Keyed DDM: `quaternions` per grid cell, networks of `width` channels and `blocks` residual blocks."""
+class KeyedParams(OptimisationParams):
+    """Keyed DDM: `quaternions` per cell of 8x8 pixels, and the channel that training sends x_e through.
+
+    The linear parts of the networks, which start as a code that works, learn at `linear_learning_rate`. By
+    chance a batch is coded as JPEG, scaled down to no less than `resize_scale_min` and up again, or gets
+    noise of `noise_deviation` in parts of the 0..1 scale.
+    """
 
     keyed: ClassVar[bool] = True
     decrypts: ClassVar[bool] = True
-    method: Literal["keyed_ddm"]
+    carrier: ClassVar[int]
+    """Pixels of x_e a side for a cell of the photo."""
+    angle_scale: ClassVar[float]
+    """Multiplies the angles that quaternions start with: 1 for detailed photos, more for smooth ones."""
     quaternions: int
-    width: int
-    blocks: int
+    linear_learning_rate: float
     jpeg_probability: float
     jpeg_quality_min: int
     jpeg_quality_max: int
@@ -146,17 +169,89 @@ class KeyedDdmParams(OptimisationParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "quaternions", "width")
-        require(self.blocks >= 0, f"blocks is {self.blocks}; it must not be negative")
+        for network, size in self.sizes._asdict().items():
+            require(size.width > 0, f"the {network}'s width is {size.width}; it must be positive")
+            require(size.blocks >= 0, f"the {network}'s blocks are {size.blocks}; not negative")
+        least, most = (self.carrier // 2) ** 2 // 4 + 1, self.carrier**2 // 4
+        require(
+            least <= self.quaternions <= most,
+            f"quaternions is {self.quaternions}; it must lie in {least}..{most}",
+        )
+        require_positive(self, "linear_learning_rate")
         require(
             1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
             "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
         )
         require(0.25 <= self.resize_scale_min <= 1, "resize_scale_min must lie in [0.25, 1]")
         require(0 <= self.noise_deviation <= 0.1, "noise_deviation must lie in [0, 0.1]")
-        for name in ("jpeg_probability", "resize_probability"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} is {value}; it must lie in [0, 1]")
+        shares = self.jpeg_probability, self.resize_probability
+        require(
+            all(share >= 0 for share in shares) and sum(shares) <= 1,
+            "jpeg_probability and resize_probability must not be negative, nor above 1 together",
+        )
+
+    @property
+    def sizes(self) -> KeyedNetworkSizes:
+        """Return the sizes of the networks."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class KeyedDdmParams(KeyedParams):
+    """Keyed DDM with an x_e as large as the photo; at most 16 quaternions, four of them robust.
+
+    `width` and `blocks` are those of the trunks; the renderer's has no block.
+    """
+
+    carrier: ClassVar[int] = 8
+    angle_scale: ClassVar[float] = 2.0
+    site_share: ClassVar[float] = 0.0
+    method: Literal["keyed_ddm"]
+    width: int
+    blocks: int
+
+    @property
+    def sizes(self) -> KeyedNetworkSizes:
+        """Return the sizes of the networks."""
+        trunk = NetworkSize(self.width, self.blocks)
+        return KeyedNetworkSizes(trunk, NetworkSize(self.width, 0), trunk, trunk)
+
+
+@dataclass(frozen=True)
+class PhotoDdmParams(KeyedParams):
+    """Keyed DDM for photos of any size, whose x_e survives photo sites (docs/method.md).
+
+    x_e has 1.5 times as many pixels a side; at most 36 quaternions, nine of them robust. Each network has its
+    width in channels and its residual blocks. `site_share` of each batch is halved and coded as JPEG.
+    """
+
+    carrier: ClassVar[int] = 12
+    angle_scale: ClassVar[float] = 1.0
+    method: Literal["photo_ddm"]
+    encoder_width: int
+    encoder_blocks: int
+    renderer_width: int
+    renderer_blocks: int
+    seeker_width: int
+    seeker_blocks: int
+    decoder_width: int
+    decoder_blocks: int
+    site_share: float
+    resize_scale_min: float = field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.site_share <= 1, f"site_share is {self.site_share}; it must lie in [0, 1]")
+
+    @property
+    def sizes(self) -> KeyedNetworkSizes:
+        """Return the sizes of the networks."""
+        return KeyedNetworkSizes(
+            NetworkSize(self.encoder_width, self.encoder_blocks),
+            NetworkSize(self.renderer_width, self.renderer_blocks),
+            NetworkSize(self.seeker_width, self.seeker_blocks),
+            NetworkSize(self.decoder_width, self.decoder_blocks),
+        )
 
 
 @dataclass(frozen=True)
@@ -290,66 +385,6 @@ class ExternalParams(MethodParams):
         require(fits, f"uri is '{self.uri}'; write module:function or models:/name/version")
         for offer in self.offers:
             require(offer in EXTERNAL_OFFERS, f"offers: unknown '{offer}'; {', '.join(EXTERNAL_OFFERS)}")
-
-
-@dataclass(frozen=True)
-class PhotoDdmParams(OptimisationParams):
-    """Keyed DDM for photos of any size, whose x_e survives photo sites (docs/method.md).
-
-    A cell of 8x8 pixels becomes `carrier` x `carrier` pixels of x_e: 12, or 8 for an x_e as large as the
-    photo. It has so many `quaternions`, nine or four of them robust. The angles that they start with are
-    multiplied by `angle_scale`: 1 for detailed photos, 2 for faces. Each network has its width in channels
-    and its residual blocks; the linear parts, which start as a code that works, learn at
-    `linear_learning_rate`. `site_share` of each batch is halved and coded as JPEG; the rest of it, by chance,
-    is coded as JPEG, scaled down and up, or gets noise of `noise_deviation` in parts of the 0..1 scale.
-    """
-
-    keyed: ClassVar[bool] = True
-    decrypts: ClassVar[bool] = True
-    method: Literal["photo_ddm"]
-    quaternions: int
-    encoder_width: int
-    encoder_blocks: int
-    renderer_width: int
-    renderer_blocks: int
-    seeker_width: int
-    seeker_blocks: int
-    decoder_width: int
-    decoder_blocks: int
-    linear_learning_rate: float
-    site_share: float
-    jpeg_probability: float
-    jpeg_quality_min: int
-    jpeg_quality_max: int
-    resize_probability: float
-    noise_deviation: float
-    carrier: Literal[8, 12] = 12
-    angle_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        least, most = (self.carrier // 2) ** 2 // 4 + 1, self.carrier**2 // 4
-        for network in ("encoder", "renderer", "seeker", "decoder"):
-            require_positive(self, f"{network}_width")
-            blocks = getattr(self, f"{network}_blocks")
-            require(blocks >= 0, f"{network}_blocks is {blocks}; it must not be negative")
-        require(
-            least <= self.quaternions <= most,
-            f"quaternions is {self.quaternions}; with carrier {self.carrier} it must lie in {least}..{most}",
-        )
-        require_positive(self, "angle_scale")
-        require(
-            1 <= self.jpeg_quality_min <= self.jpeg_quality_max <= 100,
-            "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
-        )
-        require(0 <= self.noise_deviation <= 0.1, "noise_deviation must lie in [0, 0.1]")
-        require_positive(self, "linear_learning_rate")
-        require(0 <= self.site_share <= 1, f"site_share is {self.site_share}; it must lie in [0, 1]")
-        shares = self.jpeg_probability, self.resize_probability
-        require(
-            all(share >= 0 for share in shares) and sum(shares) <= 1,
-            "jpeg_probability and resize_probability must not be negative, nor above 1 together",
-        )
 
 
 ObfuscatorParams = (

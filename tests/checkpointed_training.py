@@ -38,7 +38,7 @@ CHANNEL = {
     "jpeg_probability": 0.4,
     "jpeg_quality_min": 70,
     "jpeg_quality_max": 97,
-    "resize_probability": 0.75,
+    "resize_probability": 0.5,
     "resize_scale_min": 0.5,
     "noise_deviation": 0.004,
 }
@@ -48,7 +48,7 @@ def settings(method, steps):
     """Return the smallest training of a method."""
     if method == "ddm":
         return DdmParams(method="ddm", width=4, steps=steps, **SETTINGS)
-    sizes = {"quaternions": 2, "width": 8, "blocks": 1}
+    sizes = {"quaternions": 8, "width": 8, "blocks": 1, "linear_learning_rate": 5e-5}
     return KeyedDdmParams(method="keyed_ddm", steps=steps, **sizes, **CHANNEL, **SETTINGS)
 
 

@@ -10,7 +10,8 @@ from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg
 from ddm_core.exact_channels import EXACT_CHANNELS, real_jpeg
 from ddm_core.keys import nonce_stream
 from ddm_core.metrics import psnr_db, ssim
-from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.results import CHANNELS
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import train
@@ -49,7 +50,7 @@ def sender(keyed_ddm_params):
     """A small model, trained for a few seconds on other photos than the test's."""
     make_deterministic(0, "tests/colour", threads=1)
     params = dataclasses.replace(keyed_ddm_params, quaternions=3, width=16, steps=100, batch_size=8)
-    networks = KeyedDdmNetworks(3, params)
+    networks = KeyedNetworks(3, params)
     train(networks, (colour_photos(200, "train") * 255).byte(), params, "tests/colour", lambda _: None)
     return KeyedDdm(networks.eval().requires_grad_(False), KEY, SIDE)
 
@@ -112,7 +113,7 @@ def test_every_channel_that_utility_measures_leaves_colours_to_restore(sender, h
 
 def test_training_sends_neutral_colours_through_subsampled_jpeg(keyed_ddm_params, photos):
     always = {"jpeg_probability": 1.0, "jpeg_quality_min": 75, "jpeg_quality_max": 75}
-    networks = KeyedDdmNetworks(3, dataclasses.replace(keyed_ddm_params, **always))
+    networks = KeyedNetworks(3, dataclasses.replace(keyed_ddm_params, **always))
     received = []
     seek = networks.seek
     networks.seek = lambda images: received.append(images) or seek(images)
@@ -125,7 +126,7 @@ def test_training_sends_neutral_colours_through_subsampled_jpeg(keyed_ddm_params
 @pytest.mark.parametrize("quaternions", [1, 2, 3, 5])
 def test_untrained_networks_already_carry_colours(keyed_ddm_params, photos, quaternions):
     torch.manual_seed(0)
-    networks = KeyedDdmNetworks(3, dataclasses.replace(keyed_ddm_params, quaternions=quaternions)).eval()
+    networks = KeyedNetworks(3, dataclasses.replace(keyed_ddm_params, quaternions=quaternions)).eval()
     sender = KeyedDdm(networks, KEY)
     used = nonces("start", photos)
     restored = sender.decrypt(sender.encrypt(photos, used), used)
@@ -137,7 +138,7 @@ def test_untrained_networks_already_carry_colours(keyed_ddm_params, photos, quat
 
 def test_training_restores_more_than_the_start(sender, hidden, photos):
     torch.manual_seed(0)
-    start = KeyedDdm(KeyedDdmNetworks(3, sender.networks.params).eval(), KEY)
+    start = KeyedDdm(KeyedNetworks(3, sender.networks.params).eval(), KEY)
     begun = start.encrypt(photos, nonces("hidden", photos))
     for channel in (EXACT_CHANNELS["png"], EXACT_CHANNELS["jpeg75"]):
         assert restored_db(sender, channel(hidden), photos) > restored_db(start, channel(begun), photos) + 1

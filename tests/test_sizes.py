@@ -18,7 +18,8 @@ from ddm_core.networks import (
     crop_like,
     pad_to_multiple,
 )
-from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.protocol import DecryptingObfuscator
 from ddm_core.obfuscators.store import Description, build_networks, load_obfuscator, save_obfuscator
 from ddm_core.params import RecogniseParams, UtilityParams, parse_obfuscator
@@ -84,7 +85,7 @@ def test_a_model_of_any_size_hides_and_restores_photos_of_exactly_that_size(
 @pytest.mark.parametrize("size", [17, 18, 50, 66])
 def test_the_padding_that_hidden_photos_keep_is_what_restores_the_edge(keyed_ddm_params, size):
     torch.manual_seed(0)
-    model = KeyedDdm(KeyedDdmNetworks(1, keyed_ddm_params).eval(), KEY, size)
+    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, size)
     images, used = photos(size), nonces(f"edge/{size}")
     hidden = model.encrypt(images, used)
 
@@ -107,7 +108,7 @@ def test_the_padding_that_hidden_photos_keep_is_what_restores_the_edge(keyed_ddm
 def test_photos_that_could_not_be_restored_to_their_size_are_refused_and_use_no_nonce(
     keyed_ddm_params, image_size, size, remedy
 ):
-    model = KeyedDdm(KeyedDdmNetworks(1, keyed_ddm_params).eval(), KEY, image_size)
+    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, image_size)
     with pytest.raises(DdmError, match=remedy):
         model.encrypt(torch.zeros(3, 1, *size), nonces("refused"))
     side = image_size or 16
@@ -115,13 +116,13 @@ def test_photos_that_could_not_be_restored_to_their_size_are_refused_and_use_no_
 
 
 def test_another_key_restores_the_same_size(keyed_ddm_params):
-    model = KeyedDdm(KeyedDdmNetworks(1, keyed_ddm_params).eval(), KEY, 18)
+    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, 18)
     other = model.with_key(b"o" * 32)
     assert other.decrypt(model.encrypt(photos(18), nonces("key")), nonces("key")).shape[-2:] == (18, 18)
 
 
 def test_a_hidden_photo_that_was_cut_is_refused(keyed_ddm_params):
-    model = KeyedDdm(KeyedDdmNetworks(1, keyed_ddm_params).eval(), KEY, 50)
+    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, 50)
     hidden = model.encrypt(photos(50), nonces("cut"))
     with pytest.raises(DdmError, match=r"50x50 pixels.*multiples of 4; scale it back"):
         model.decrypt(hidden[..., :50, :50], nonces("cut"))

@@ -18,6 +18,7 @@ from ddm_core.obfuscator_params import (
     DpPixParams,
     ExternalParams,
     KeyedDdmParams,
+    KeyedParams,
     KSameParams,
     LearnableEncryptionParams,
     MosaicParams,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ddm_core.obfuscators.protocol import Obfuscator
 
 FORMAT_VERSION = 1
+RGB = 3  # channels
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,13 @@ class Description:
     @property
     def takes_any_size(self) -> bool:
         """Whether it is meant for photos of any size: those travel as `ddm_core.photos` sends them."""
-        return isinstance(self.params, PhotoDdmParams) and self.channels == 3
+        return isinstance(self.params, PhotoDdmParams)
 
     @property
     def hidden_size(self) -> int:
         """Side in pixels of the obfuscated images; keyed DDM pads photos, photo DDM enlarges them."""
-        if isinstance(self.params, KeyedDdmParams):
-            from ddm_core.obfuscators.keyed_ddm import padded
-
-            return padded(self.image_size)
-        if isinstance(self.params, PhotoDdmParams):
-            from ddm_core.obfuscators.photo_code import PATCH
+        if isinstance(self.params, KeyedParams):
+            from ddm_core.obfuscators.cell_code import PATCH
 
             return -(-self.image_size // PATCH) * self.params.carrier
         return self.image_size
@@ -146,16 +144,15 @@ def describe(folder: Path) -> Description:
 def build_networks(description: Description) -> nn.Module:
     """Return the untrained networks of a learned method, weights from torch's global generator."""
     from ddm_core.obfuscators.ddm import DdmNetworks
-    from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
-    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+    from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 
     params = description.params
-    if isinstance(params, KeyedDdmParams):
-        return KeyedDdmNetworks(description.channels, params)
     if isinstance(params, DdmParams):
         return DdmNetworks(description.channels, params.width)
-    if isinstance(params, PhotoDdmParams):
-        return PhotoDdmNetworks(description.channels, params)
+    if isinstance(params, KeyedDdmParams | PhotoDdmParams):
+        if isinstance(params, PhotoDdmParams) and description.channels != RGB:
+            raise DdmError("method photo_ddm is for RGB photos; set prepare: channels to 3")
+        return KeyedNetworks(description.channels, params)
     raise DdmError(f"method {params.method} has no networks; learned methods: ddm, keyed_ddm, photo_ddm")
 
 
@@ -212,8 +209,8 @@ def _load_keyed(  # noqa: PLR0911 - a table
     from ddm_core.obfuscators.classical import Blur
     from ddm_core.obfuscators.differential_privacy import DpBlur, DpPix
     from ddm_core.obfuscators.external import load_external
-    from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
-    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+    from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+    from ddm_core.obfuscators.keyed_networks import KeyedNetworks
     from ddm_core.obfuscators.stream_cipher import AddmodCipher, XorCipher
 
     match description.params:
@@ -230,7 +227,7 @@ def _load_keyed(  # noqa: PLR0911 - a table
         case DpBlurParams(block=block, neighbourhood=neighbourhood, epsilon=epsilon, kernel=kernel):
             return DpBlur(DpPix(block, neighbourhood, epsilon, key), Blur(kernel))
     networks = _load_networks(description, folder, device)
-    assert isinstance(networks, KeyedDdmNetworks | PhotoDdmNetworks)
+    assert isinstance(networks, KeyedNetworks)
     return KeyedDdm(networks, key, description.image_size)
 
 

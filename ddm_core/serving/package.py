@@ -66,14 +66,13 @@ def write_model_folder(candidate: Candidate, folder: Path, model: Model) -> None
 def _write_variants(candidate: Candidate, description: Description, folder: Path) -> None:
     from ddm_core.checkpoints import WEIGHTS, load_weights
     from ddm_core.obfuscators.ddm import DdmNetworks
-    from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
-    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+    from ddm_core.obfuscators.keyed_networks import KeyedNetworks
     from ddm_core.serving.variants import write_variants
 
     if not has_networks(description):
         return
     networks = build_networks(description)
-    assert isinstance(networks, DdmNetworks | KeyedDdmNetworks | PhotoDdmNetworks)
+    assert isinstance(networks, DdmNetworks | KeyedNetworks)
     load_weights(networks, candidate.folder / WEIGHTS)
     write_variants(networks.eval().requires_grad_(False), description.channels, folder)
 

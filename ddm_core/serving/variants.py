@@ -28,8 +28,7 @@ from torch.nn import functional as F
 from ddm_core import quaternions
 from ddm_core.files import write_bytes
 from ddm_core.obfuscators.ddm import DdmNetworks
-from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
-from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 
 if TYPE_CHECKING:
     import onnx
@@ -37,12 +36,11 @@ if TYPE_CHECKING:
 
 HIDE, RESTORE = "hide", "restore"
 KEYLESS_CELL = 4  # pixels a side that plain DDM works on whole
-Keyed = KeyedDdmNetworks | PhotoDdmNetworks
 _TRACED_CELLS = (4, 6)  # rows and columns of the example that export follows; unlike, so that none is fixed
 
 
 class _KeyedHide(nn.Module):
-    def __init__(self, networks: Keyed) -> None:
+    def __init__(self, networks: KeyedNetworks) -> None:
         super().__init__()
         self.networks = networks
 
@@ -56,7 +54,7 @@ class _KeyedHide(nn.Module):
 
 
 class _KeyedRestore(nn.Module):
-    def __init__(self, networks: Keyed) -> None:
+    def __init__(self, networks: KeyedNetworks) -> None:
         super().__init__()
         self.networks = networks
 
@@ -82,24 +80,24 @@ class _Restore(nn.Module):
         return self.networks.reveal(hidden).clamp(0.0, 1.0)
 
 
-def directions(networks: Keyed | DdmNetworks) -> dict[str, nn.Module]:
+def directions(networks: KeyedNetworks | DdmNetworks) -> dict[str, nn.Module]:
     """Return the two functions that are exported: HIDE and RESTORE."""
-    if isinstance(networks, Keyed):
+    if isinstance(networks, KeyedNetworks):
         return {HIDE: _KeyedHide(networks), RESTORE: _KeyedRestore(networks)}
     return {HIDE: _Hide(networks), RESTORE: _Restore(networks)}
 
 
 def cell_sides(networks: nn.Module) -> dict[str, int]:
     """Return how many pixels a side a cell has in the image that HIDE takes, and in the one RESTORE takes."""
-    if isinstance(networks, Keyed):
+    if isinstance(networks, KeyedNetworks):
         return {HIDE: networks.patch, RESTORE: networks.carrier}
     return {HIDE: KEYLESS_CELL, RESTORE: KEYLESS_CELL}
 
 
-def write_variants(networks: Keyed | DdmNetworks, channels: int, folder: Path) -> None:
+def write_variants(networks: KeyedNetworks | DdmNetworks, channels: int, folder: Path) -> None:
     """Write hide and restore as .onnx and .pt2 into `folder`; `networks` are in evaluation mode."""
     folder.mkdir(parents=True, exist_ok=True)
-    quaternion_count = networks.params.quaternions if isinstance(networks, Keyed) else None
+    quaternion_count = networks.params.quaternions if isinstance(networks, KeyedNetworks) else None
     sides = cell_sides(networks)
     for name, module in directions(networks).items():
         image, output = ("photo", "hidden") if name == HIDE else ("hidden", "photo")

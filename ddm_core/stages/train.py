@@ -264,15 +264,15 @@ def _fresh_networks(
     description: Description, params: LearnedParams, name: str, photos: Photos
 ) -> tuple[nn.Module, Goal]:
     from ddm_core.discrepancy import root_mean_square_error
-    from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
-    from ddm_core.obfuscators.photo_start import fit_receiver, photos_to_fit
+    from ddm_core.obfuscators.keyed_networks import KeyedNetworks
+    from ddm_core.obfuscators.receiver_start import fit_receiver, photos_to_fit
     from ddm_core.obfuscators.store import build_networks
     from ddm_core.seeding import make_deterministic
     from ddm_core.training import Goal
 
     make_deterministic(params.seed, f"train/{name}", params.threads)
     networks = build_networks(description)
-    if not isinstance(networks, PhotoDdmNetworks):
+    if not isinstance(networks, KeyedNetworks):
         return networks, Goal()
     fit_receiver(networks, photos.sample(photos_to_fit(description.image_size)), params.seed)
     return networks, Goal(root_mean_square_error, networks.parameter_groups())

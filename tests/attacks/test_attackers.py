@@ -15,7 +15,8 @@ from ddm_core.keys import KEY_BYTES
 from ddm_core.metrics import psnr_db, wilson_interval
 from ddm_core.obfuscators.classical import Identity, Mosaic
 from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
-from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import train
@@ -71,7 +72,7 @@ def target(learning, recogniser):
 @pytest.fixture(scope="module")
 def keyed_networks(keyed_ddm_params):
     make_deterministic(0, "tests/attackers/keyed", threads=1)
-    networks = KeyedDdmNetworks(1, keyed_ddm_params)
+    networks = KeyedNetworks(1, keyed_ddm_params)
     params = dataclasses.replace(keyed_ddm_params, steps=60, batch_size=8)
     train(networks, photo_set(8, "train").images, params, "tests", lambda _: None)
     return networks.eval().requires_grad_(False)

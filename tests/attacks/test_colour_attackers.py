@@ -13,7 +13,8 @@ from ddm_core.data.shards import PhotoSet
 from ddm_core.evaluation import as_float, evaluation_key
 from ddm_core.metrics import psnr_db, wilson_interval
 from ddm_core.obfuscators.classical import P3, Identity, Mosaic
-from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import train
 
@@ -58,7 +59,7 @@ def target(attack_params):
 @pytest.fixture(scope="module")
 def keyed_networks(keyed_ddm_params):
     make_deterministic(0, "tests/colour_attackers/keyed", threads=1)
-    networks = KeyedDdmNetworks(3, keyed_ddm_params)
+    networks = KeyedNetworks(3, keyed_ddm_params)
     params = dataclasses.replace(keyed_ddm_params, steps=60, batch_size=8)
     train(networks, photo_set(10, "train").images, params, "tests", lambda _: None)
     return networks.eval().requires_grad_(False)

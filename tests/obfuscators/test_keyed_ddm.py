@@ -12,7 +12,8 @@ from ddm_core.errors import DdmError
 from ddm_core.keys import fresh_nonces, haar_quaternions, nonce_stream
 from ddm_core.metrics import psnr_db
 from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
-from ddm_core.obfuscators.keyed_ddm import PATCH, KeyedDdm, KeyedDdmNetworks
+from ddm_core.obfuscators.keyed_ddm import PATCH, KeyedDdm
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
 from ddm_core.quaternions import conjugate, multiply, random_unit
 from ddm_core.seeding import torch_generator
@@ -22,7 +23,7 @@ KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 
 def make_networks(params, channels=1):
     torch.manual_seed(0)
-    return KeyedDdmNetworks(channels, params).eval()
+    return KeyedNetworks(channels, params).eval()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def nonces(name, count=4):
 
 
 def test_the_renderers_only_argument_is_the_rotated_latent():
-    assert list(inspect.signature(KeyedDdmNetworks.render).parameters) == ["self", "rotated"]
+    assert list(inspect.signature(KeyedNetworks.render).parameters) == ["self", "rotated"]
 
 
 def test_the_renderer_has_no_memory_of_the_photo_that_was_encoded(networks, photos):

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from ddm_core.channel import round_to_8_bits
 from ddm_core.keys import haar_quaternions, nonce_stream
-from ddm_core.obfuscators.keyed_ddm import KeyedDdm, KeyedDdmNetworks
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.quaternions import multiply
 from ddm_core.seeding import make_deterministic, numpy_generator, torch_generator
 from ddm_core.training import train
@@ -34,7 +35,7 @@ ALPHA = 0.01  # a fixed seed passes or fails for good; a false alarm at another 
 def networks(request, keyed_ddm_params):
     channels, steps = request.param
     make_deterministic(0, "tests/theorem", threads=1)
-    networks = KeyedDdmNetworks(channels, keyed_ddm_params)
+    networks = KeyedNetworks(channels, keyed_ddm_params)
     if steps:
         params = dataclasses.replace(keyed_ddm_params, steps=steps, batch_size=16)
         photos = (faces(networks, 64, "train") * 255).byte()

@@ -4,14 +4,14 @@ import pytest
 from photo_files import encoded, pixels_of, psnr, scene
 from torch.nn import functional as F
 
-from ddm_core.obfuscators.keyed_ddm import KeyedDdmNetworks
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.photos import cipher
 from ddm_core.photos.cipher import decrypt_photo, encrypt_photo
 from ddm_core.photos.header import Box
 from ddm_core.photos.model import PhotoModel
 
 
-class DoubledNetworks(KeyedDdmNetworks):
+class DoubledNetworks(KeyedNetworks):
     """Keyed DDM that draws each pixel of x_e as 2x2."""
 
     carrier = 8

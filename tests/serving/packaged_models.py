@@ -17,8 +17,8 @@ from PIL import Image
 from ddm_core.checkpoints import weights_digest
 from ddm_core.data.readers import CREDITS, LICENCES
 from ddm_core.gate import judge
-from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
-from ddm_core.obfuscators.photo_start import fit_receiver
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
+from ddm_core.obfuscators.receiver_start import fit_receiver
 from ddm_core.obfuscators.store import Description, TrainingData, build_networks, save_obfuscator
 from ddm_core.params import load
 from ddm_core.seeding import torch_generator
@@ -54,7 +54,7 @@ def untrained(description):
     """Networks as training starts with them: they already restore what they hide, if not well."""
     torch.manual_seed(0)
     networks = build_networks(description)
-    if isinstance(networks, PhotoDdmNetworks):
+    if isinstance(networks, KeyedNetworks):
         coarse = torch.rand(24, 3, 5, 5, generator=torch_generator(0, "tests/packaged"))
         smooth = torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic", align_corners=True)
         fit_receiver(networks, (smooth.clamp(0, 1) * 255).round().byte(), seed=0)

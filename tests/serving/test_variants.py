@@ -15,7 +15,7 @@ from ddm_core.channel import round_to_8_bits
 from ddm_core.keys import fresh_nonces, generate_key, haar_quaternions
 from ddm_core.obfuscators.ddm import Ddm
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
-from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.seeding import torch_generator
 from ddm_core.serving.variants import HIDE, RESTORE, cell_sides, directions, write_variants
@@ -95,7 +95,7 @@ def test_a_photo_hidden_by_onnx_is_restored_by_the_obfuscator_and_the_reverse(ex
 
 def cell_side(networks, direction):
     """Pixels a side of a cell: a photo model draws 8 pixels of a photo in 12 of the hidden picture."""
-    if isinstance(networks, PhotoDdmNetworks):
+    if isinstance(networks, KeyedNetworks):
         return {HIDE: 8, RESTORE: 12}[direction]
     return 4
 

@@ -1,4 +1,4 @@
-"""The receiver's start in the photo model: the best linear readers of what real channels leave of x_e.
+"""The receiver's start in keyed DDM: the best linear readers of what real channels leave of x_e.
 
 Encoder and renderer start as a fixed code. What the seeker has to read then depends on the channels alone,
 what the decoder has to restore on photos; both are least squares problems, solved before the first step. Each
@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from ddm_core import quaternions
 from ddm_core.channel import simulate_jpeg, simulate_resize, simulate_site
-from ddm_core.obfuscators.photo_code import PATCH
-from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks, read_rotations
+from ddm_core.obfuscators.cell_code import PATCH
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks, read_rotations
 from ddm_core.seeding import torch_generator
 
 Channel: TypeAlias = Callable[[Tensor], Tensor]
@@ -37,7 +37,7 @@ def photos_to_fit(side: int) -> int:
 
 
 @torch.no_grad()
-def fit_receiver(networks: PhotoDdmNetworks, images: Tensor, seed: int) -> None:
+def fit_receiver(networks: KeyedNetworks, images: Tensor, seed: int) -> None:
     """Set the linear readers of seeker and decoder, from uint8 photos [n, channels, height, width]."""
     draws = torch_generator(seed, "train/photo start")
     chosen = torch.randperm(len(images), generator=draws)[: photos_to_fit(images.shape[-1])]

@@ -1,4 +1,4 @@
-"""The start of the photo model: a DCT code of 8x8 patches, drawn in two bands of a grey carrier.
+"""The start of keyed DDM: a DCT code of 8x8 patches, drawn in two bands of a grey carrier.
 
 An RGB patch becomes 12x12 pixels of x_e, a grey one may do with 8x8. Two bands are drawn there, and do not
 overlap:
@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ddm_core.channel import resize_matrix
-from ddm_core.obfuscators.transform_code import dct_matrix
 
 PATCH = 8  # pixels of the photo a side of one grid cell
 MOST_ANGLE = 2.7  # radians; at pi a rotation's direction is lost
@@ -68,14 +67,14 @@ class CellLayout:
         return slice((_NEIGHBOURS - 1) * self.carrier, (_NEIGHBOURS + 2) * self.carrier)
 
 
-class PhotoCode(NamedTuple):
+class CellCode(NamedTuple):
     """The linear part of encoder and renderer, as 3x3 convolutions [outputs, inputs, 3, 3] and biases."""
 
     encode: tuple[Tensor, Tensor]
     render: tuple[Tensor, Tensor]
 
 
-def photo_code(layout: CellLayout, quaternions: int, angle_scale: float = 1.0) -> PhotoCode:
+def cell_code(layout: CellLayout, quaternions: int, angle_scale: float = 1.0) -> CellCode:
     """Return the start for more than `layout.robust` and at most carrier^2 / 4 quaternions a cell.
 
     `angle_scale` multiplies the angles, for photos that are less detailed.
@@ -95,7 +94,7 @@ def photo_code(layout: CellLayout, quaternions: int, angle_scale: float = 1.0) -
     encode = torch.zeros(3 * quaternions, layout.pixels, 3, 3)
     encode[..., 1, 1] = angles[order]
     mid_grey = encode[..., 1, 1].sum(dim=1) * 0.5
-    return PhotoCode(
+    return CellCode(
         encode=(encode, -mid_grey),
         render=(
             _as_convolution(carrier_patterns(layout, 4 * quaternions), layout.carrier),
@@ -209,3 +208,12 @@ def _deviation(axis: int, row: int, column: int) -> float:
     if row == column == 0:
         return (3.4, 1.4, 0.5)[axis]
     return (0.8, 0.2, 0.08)[axis] / math.pow(math.hypot(row, column), 1.24)
+
+
+def dct_matrix(size: int) -> Tensor:
+    """Return the orthonormal DCT-II [size, size], a row a frequency, lowest first."""
+    k = torch.arange(float(size)).unsqueeze(1)
+    n = torch.arange(float(size)).unsqueeze(0)
+    matrix = torch.cos(torch.pi * (2 * n + 1) * k / (2 * size)) * math.sqrt(2 / size)
+    matrix[0] *= math.sqrt(0.5)
+    return matrix

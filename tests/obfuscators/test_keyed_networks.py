@@ -15,10 +15,10 @@ from ddm_core.errors import DdmError
 from ddm_core.exact_channels import EXACT_CHANNELS
 from ddm_core.keys import nonce_stream
 from ddm_core.metrics import psnr_db
+from ddm_core.obfuscators.cell_code import PATCH, CellLayout, carrier_patterns
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
-from ddm_core.obfuscators.photo_code import PATCH, CellLayout, carrier_patterns
-from ddm_core.obfuscators.photo_ddm import PhotoDdmNetworks, wholeness
-from ddm_core.obfuscators.photo_start import fit_receiver
+from ddm_core.obfuscators.keyed_networks import KeyedNetworks, wholeness
+from ddm_core.obfuscators.receiver_start import fit_receiver
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import Goal, train
@@ -50,13 +50,13 @@ def faces():
 @pytest.fixture(scope="module")
 def networks(photo_ddm_params):
     make_deterministic(0, "tests/photo ddm", threads=1)
-    networks = PhotoDdmNetworks(3, photo_ddm_params)
+    networks = KeyedNetworks(3, photo_ddm_params)
     fit_receiver(networks, scenes(48, 96, 96), seed=0)
     return networks.eval().requires_grad_(False)
 
 
 def test_nothing_but_the_rotated_quaternions_reaches_the_renderer():
-    assert list(inspect.signature(PhotoDdmNetworks.render).parameters) == ["self", "rotated"]
+    assert list(inspect.signature(KeyedNetworks.render).parameters) == ["self", "rotated"]
 
 
 @pytest.mark.parametrize("picture", [0.0, 1.0, 1e4], ids=["black", "white", "absurd"])
@@ -171,7 +171,7 @@ def test_no_pixel_changes_anything_further_away_than_the_stated_reach(networks):
 def test_the_model_trains_from_its_start_and_comes_back_from_its_folder(photo_ddm_params, tmp_path):
     photos = scenes(48, 96, 96)
     make_deterministic(0, "tests/photo ddm/train", threads=1)
-    networks = PhotoDdmNetworks(3, photo_ddm_params)
+    networks = KeyedNetworks(3, photo_ddm_params)
     fit_receiver(networks, photos, seed=0)
     before = [parameter.detach().clone() for parameter in networks.parameters()]
     history = []
@@ -190,10 +190,10 @@ def test_the_model_trains_from_its_start_and_comes_back_from_its_folder(photo_dd
 
 
 @pytest.mark.parametrize(("channel", "least"), [("png", 34), ("jpeg75", 31), ("resize50", 27)])
-def test_a_grey_face_needs_no_larger_x_e(photo_ddm_params, faces, channel, least):
-    params = dataclasses.replace(photo_ddm_params, quaternions=16, carrier=8, angle_scale=2.0, site_share=0.0)
+def test_a_grey_face_needs_no_larger_x_e(keyed_ddm_params, faces, channel, least):
+    params = dataclasses.replace(keyed_ddm_params, quaternions=16)
     make_deterministic(0, "tests/photo ddm", threads=1)
-    networks = PhotoDdmNetworks(1, params)
+    networks = KeyedNetworks(1, params)
     fit_receiver(networks, faces[:64], seed=0)
     photos, own = faces[64:80].float() / 255, nonces(f"grey/{channel}", 16)
     sender = KeyedDdm(networks.eval().requires_grad_(False), KEY)
@@ -202,9 +202,17 @@ def test_a_grey_face_needs_no_larger_x_e(photo_ddm_params, faces, channel, least
     assert psnr_db(sender.decrypt(EXACT_CHANNELS[channel](hidden), own), photos).mean() > least
 
 
-@pytest.mark.parametrize(("carrier", "count"), [(12, 9), (12, 37), (8, 4), (8, 17)])
+@pytest.mark.parametrize(("method", "least", "most"), [("photo_ddm", 10, 36), ("keyed_ddm", 5, 16)])
 def test_more_quaternions_than_a_cell_can_draw_or_none_of_detail_are_refused(
-    photo_ddm_params, carrier, count
+    photo_ddm_params, keyed_ddm_params, method, least, most
 ):
-    with pytest.raises(ValueError, match=f"quaternions is {count}; with carrier {carrier} it must lie in"):
-        dataclasses.replace(photo_ddm_params, carrier=carrier, quaternions=count)
+    params = {"photo_ddm": photo_ddm_params, "keyed_ddm": keyed_ddm_params}[method]
+    for count in (least - 1, most + 1):
+        with pytest.raises(ValueError, match=f"quaternions is {count}; it must lie in {least}..{most}"):
+            dataclasses.replace(params, quaternions=count)
+
+
+def test_the_photo_model_is_for_colour(photo_ddm_params, tmp_path):
+    save_obfuscator(tmp_path, Description(photo_ddm_params, 1, 64))
+    with pytest.raises(DdmError, match="RGB"):
+        load_obfuscator(tmp_path, master_key=KEY)

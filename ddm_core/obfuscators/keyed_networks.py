@@ -1,12 +1,20 @@
-"""Keyed DDM for photos: of any size, an x_e that still decrypts after photo sites.
+"""Keyed DDM's networks: the latent of the photo is rotated by the keystream before anything is drawn.
 
-The method is that of `keyed_ddm`, and so is the proof: encoder -> unit quaternions z, z' = k z, x_e = R(z').
-What differs is the code (`photo_code`): cells of 8x8 pixels that become 12x12 (or 8x8) pixels of a grey x_e,
-nine (or four) robust quaternions a cell that survive halving, and others for the detail that it takes away. A
-rotation vector holds three numbers (z = exp(v)), which gives brightness the whole circle.
+encoder E: photo -> unit quaternions z, a grid of n quaternions a cell of 8x8 pixels
+z' = k z (Hamilton product): Haar measure is invariant, so z' is uniform whatever z is
+renderer R: x_e = R(z'); the photo cannot reach x_e any other way, since R takes nothing but z'
+receiver: seeker S reads z' from x_e, z = k* z', decoder: photo
+
+The code that they start with is `cell_code`: some quaternions of each cell survive halving, the others hold
+the detail that halving takes away. A rotation vector holds three numbers (z = exp(v)), which gives brightness
+the whole circle.
 
 Seeker and decoder do not bring what they read back to unit norm: a quaternion that the channel has destroyed
 arrives short, and the decoder goes without it.
+
+x_e is drawn in one channel. A colour model repeats it over RGB and reads the luma of what arrives, so that
+chroma subsampling costs nothing; a copy stored in grey decrypts just as well. A photo whose sides are no
+multiples of the cell is padded by its edge, and x_e keeps the padded size.
 """
 
 from __future__ import annotations
@@ -21,8 +29,8 @@ from ddm_core import quaternions
 from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resize, simulate_site
 from ddm_core.data_parallel import BatchPart, whole_batch
 from ddm_core.networks import BlendedCellNetwork, CellNetwork, crop_like, pad_to_multiple
-from ddm_core.obfuscator_params import PhotoDdmParams
-from ddm_core.obfuscators.photo_code import MOST_ANGLE, PATCH, CellLayout, photo_code
+from ddm_core.obfuscator_params import KeyedDdmParams, PhotoDdmParams
+from ddm_core.obfuscators.cell_code import MOST_ANGLE, PATCH, CellLayout, cell_code
 
 if TYPE_CHECKING:
     from ddm_core.training import ParameterGroup
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 _DOUBTFUL = 0.1  # the fourth power of a length: shorter quaternions count for less than half
 
 
-class PhotoDdmNetworks(nn.Module):
+class KeyedNetworks(nn.Module):
     """Encoder, renderer, seeker and decoder for images [batch, channels, height, width] in [0, 1].
 
     All are convolutions of a known reach, so that a large photo can be worked on in tiles that overlap by it.
@@ -38,22 +46,19 @@ class PhotoDdmNetworks(nn.Module):
 
     patch = PATCH
 
-    def __init__(self, channels: int, params: PhotoDdmParams) -> None:
+    def __init__(self, channels: int, params: KeyedDdmParams | PhotoDdmParams) -> None:
         super().__init__()
         self.channels = channels
         self.carrier: int = params.carrier
         self.params = params
         self.layout = CellLayout(channels, params.carrier)
         count, carrier, pixels = params.quaternions, params.carrier**2, self.layout.pixels
-        self.encoder = CellNetwork(pixels, 3 * count, params.encoder_width, params.encoder_blocks)
-        self.renderer = CellNetwork(4 * count, carrier, params.renderer_width, params.renderer_blocks)
-        self.seeker = BlendedCellNetwork(
-            carrier, carrier, 4 * count, params.seeker_width, params.seeker_blocks
-        )
-        self.decoder = BlendedCellNetwork(
-            3 * count, 7 * count, pixels, params.decoder_width, params.decoder_blocks
-        )
-        start = photo_code(self.layout, count, params.angle_scale)
+        sizes = params.sizes
+        self.encoder = CellNetwork(pixels, 3 * count, *sizes.encoder)
+        self.renderer = CellNetwork(4 * count, carrier, *sizes.renderer)
+        self.seeker = BlendedCellNetwork(carrier, carrier, 4 * count, *sizes.seeker)
+        self.decoder = BlendedCellNetwork(3 * count, 7 * count, pixels, *sizes.decoder)
+        start = cell_code(self.layout, count, params.angle_scale)
         self.encoder.start_linear(*start.encode)
         self.renderer.start_linear(*start.render)
 
@@ -71,13 +76,15 @@ class PhotoDdmNetworks(nn.Module):
     @property
     def hide_reach(self) -> int:
         """How many cells away a patch of the photo still changes x_e, given the same keystream."""
-        return self.params.encoder_blocks + 1 + self.params.renderer_blocks + 1
+        sizes = self.params.sizes
+        return sizes.encoder.blocks + 1 + sizes.renderer.blocks + 1
 
     @property
     def reveal_reach(self) -> int:
         """How many cells away a cell of x_e still changes the restored photo."""
         # The seeker's readings and their mean reach 2, the decoder's mean 1; the trunks add to that.
-        return self.params.seeker_blocks + 3 + self.params.decoder_blocks + 2
+        sizes = self.params.sizes
+        return sizes.seeker.blocks + 3 + sizes.decoder.blocks + 2
 
     def grid(self, images: Tensor) -> tuple[int, int, int]:
         """Return the shape [n, rows, columns] of the quaternions that one of these images becomes."""
@@ -177,7 +184,9 @@ def wholeness(latent: Tensor, robust: int) -> Tensor:
     return torch.sigmoid(16.0 * (nearby - 0.4))
 
 
-def _site(hidden: Tensor, params: PhotoDdmParams, generator: torch.Generator, part: BatchPart) -> Tensor:
+def _site(
+    hidden: Tensor, params: KeyedDdmParams | PhotoDdmParams, generator: torch.Generator, part: BatchPart
+) -> Tensor:
     if not part.whole:
         return hidden
     quality = _quality(params, generator)
@@ -185,18 +194,19 @@ def _site(hidden: Tensor, params: PhotoDdmParams, generator: torch.Generator, pa
 
 
 def _random_channel(
-    hidden: Tensor, params: PhotoDdmParams, generator: torch.Generator, part: BatchPart
+    hidden: Tensor, params: KeyedDdmParams | PhotoDdmParams, generator: torch.Generator, part: BatchPart
 ) -> Tensor:
     draw, which = torch.rand(2, generator=generator).tolist()
+    least = params.resize_scale_min
     if draw < params.jpeg_probability:
         quality = _quality(params, generator)
         return simulate_jpeg(hidden, quality) if len(hidden) else hidden
     if draw < params.jpeg_probability + params.resize_probability:
-        return simulate_resize(hidden, 0.5 + 0.5 * which) if len(hidden) else hidden
+        return simulate_resize(hidden, least + (1 - least) * which) if len(hidden) else hidden
     noise = part.of(torch.randn(part.whole, *hidden.shape[1:], generator=generator))
     return round_to_8_bits(hidden + params.noise_deviation * noise.to(hidden.device))
 
 
-def _quality(params: PhotoDdmParams, generator: torch.Generator) -> int:
+def _quality(params: KeyedDdmParams | PhotoDdmParams, generator: torch.Generator) -> int:
     span = params.jpeg_quality_max - params.jpeg_quality_min + 1
     return params.jpeg_quality_min + int(torch.randint(span, (1,), generator=generator))
