@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ddm_core import quaternions
 from ddm_core.channel import simulate_jpeg, simulate_resize, simulate_site
+from ddm_core.networks import pad_to_multiple
 from ddm_core.obfuscators.cell_code import PATCH
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks, read_rotations
 from ddm_core.seeding import torch_generator
@@ -41,7 +42,7 @@ def fit_receiver(networks: KeyedNetworks, images: Tensor, seed: int) -> None:
     """Set the linear readers of seeker and decoder, from uint8 photos [n, channels, height, width]."""
     draws = torch_generator(seed, "train/photo start")
     chosen = torch.randperm(len(images), generator=draws)[: photos_to_fit(images.shape[-1])]
-    photos = images[chosen].float() / 255.0
+    photos = pad_to_multiple(images[chosen].float() / 255.0, PATCH)
     rotation = quaternions.random_unit((len(photos), *networks.grid(photos)), draws)
     rotated = quaternions.multiply(rotation, networks.encode(photos))
     hidden = networks.draw(rotated)
