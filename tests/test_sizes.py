@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from started_networks import started_networks
 from torch.nn import functional as F
 
 from ddm_core.channel import round_to_8_bits
@@ -19,7 +20,6 @@ from ddm_core.networks import (
     pad_to_multiple,
 )
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
-from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.protocol import DecryptingObfuscator
 from ddm_core.obfuscators.store import Description, build_networks, load_obfuscator, save_obfuscator
 from ddm_core.params import RecogniseParams, UtilityParams, parse_obfuscator
@@ -57,6 +57,11 @@ def settings(ddm_params, keyed_ddm_params):
     }
 
 
+def keyed_model(params, size):
+    """Keyed DDM for grey photos of so many pixels a side, or of any size: `None`."""
+    return KeyedDdm(started_networks(Description(params, 1, size or 64)).eval(), KEY, size)
+
+
 # Obfuscators
 
 
@@ -67,13 +72,12 @@ def test_a_model_of_any_size_hides_and_restores_photos_of_exactly_that_size(
     settings, method, size, channels, tmp_path
 ):
     description = Description(settings[method], channels, size)
-    torch.manual_seed(0)
     learned = method in {"ddm", "keyed_ddm"}
-    save_obfuscator(tmp_path, description, build_networks(description) if learned else None)
+    save_obfuscator(tmp_path, description, started_networks(description) if learned else None)
     obfuscator = load_obfuscator(tmp_path, master_key=KEY)
     images, used = photos(size, channels), nonces(f"{method}/{size}")
     hidden = obfuscator.encrypt(images, used)
-    side = -(-size // 4) * 4 if method == "keyed_ddm" else size
+    side = -(-size // 8) * 8 if method == "keyed_ddm" else size
     assert description.hidden_size == side
     assert hidden.shape == (3, channels, side, side)
     assert torch.allclose(hidden * 255, (hidden * 255).round(), rtol=0, atol=1e-4)
@@ -84,31 +88,30 @@ def test_a_model_of_any_size_hides_and_restores_photos_of_exactly_that_size(
 
 @pytest.mark.parametrize("size", [17, 18, 50, 66])
 def test_the_padding_that_hidden_photos_keep_is_what_restores_the_edge(keyed_ddm_params, size):
-    torch.manual_seed(0)
-    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, size)
+    model = keyed_model(keyed_ddm_params, size)
     images, used = photos(size), nonces(f"edge/{size}")
     hidden = model.encrypt(images, used)
 
     def edge_db(received):
-        edge = slice(-(size % 4), None)
+        edge = slice(-(size % 8), None)
         return psnr_db(model.decrypt(received, used)[..., edge], images[..., edge]).mean()
 
     assert edge_db(hidden) > 17
-    assert edge_db(hidden) > edge_db(pad_to_multiple(hidden[..., :size, :size], 4)) + 2
+    assert edge_db(hidden) > edge_db(pad_to_multiple(hidden[..., :size, :size], 8)) + 2
 
 
 @pytest.mark.parametrize(
     ("image_size", "size", "remedy"),
     [
-        (None, (18, 16), "16x18 pixels .* resize them to multiples of 4"),
-        (50, (52, 52), "52x52 pixels .* resize them to 50x50 or multiples of 4"),
+        (None, (20, 16), "16x20 pixels .* resize them to multiples of 8"),
+        (50, (52, 52), "52x52 pixels .* resize them to 50x50 or multiples of 8"),
         (50, (50, 49), "49x50 pixels"),
     ],
 )
 def test_photos_that_could_not_be_restored_to_their_size_are_refused_and_use_no_nonce(
     keyed_ddm_params, image_size, size, remedy
 ):
-    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, image_size)
+    model = keyed_model(keyed_ddm_params, image_size)
     with pytest.raises(DdmError, match=remedy):
         model.encrypt(torch.zeros(3, 1, *size), nonces("refused"))
     side = image_size or 16
@@ -116,15 +119,15 @@ def test_photos_that_could_not_be_restored_to_their_size_are_refused_and_use_no_
 
 
 def test_another_key_restores_the_same_size(keyed_ddm_params):
-    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, 18)
+    model = keyed_model(keyed_ddm_params, 18)
     other = model.with_key(b"o" * 32)
     assert other.decrypt(model.encrypt(photos(18), nonces("key")), nonces("key")).shape[-2:] == (18, 18)
 
 
 def test_a_hidden_photo_that_was_cut_is_refused(keyed_ddm_params):
-    model = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), KEY, 50)
+    model = keyed_model(keyed_ddm_params, 50)
     hidden = model.encrypt(photos(50), nonces("cut"))
-    with pytest.raises(DdmError, match=r"50x50 pixels.*multiples of 4; scale it back"):
+    with pytest.raises(DdmError, match=r"50x50 pixels.*multiples of 8; scale it back"):
         model.decrypt(hidden[..., :50, :50], nonces("cut"))
 
 

@@ -5,23 +5,22 @@ import threading
 from http.client import HTTPConnection
 
 import pytest
-import torch
+from started_networks import started_networks
 
 from ddm_core.demo.server import open_server
 from ddm_core.demo.steps import Demonstration
 from ddm_core.key_ring import KeyRing, MasterKey
-from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
+from ddm_core.obfuscators.store import Description, save_obfuscator
 from ddm_core.photos.api import Vault
 from ddm_core.photos.model import load_model
 
 
 @pytest.fixture(scope="package")
 def model_folder(tmp_path_factory, keyed_ddm_params):
-    """Keyed DDM in colour as it starts: a transform code, which already encrypts and decrypts."""
+    """Keyed DDM in colour as it starts: it already encrypts and decrypts."""
     folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
     description = Description(keyed_ddm_params, 3, 32)
-    save_obfuscator(folder, description, build_networks(description))
+    save_obfuscator(folder, description, started_networks(description))
     return folder
 
 

@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import torch
+from started_networks import started_networks
 from torch.nn import functional as F
 
 from ddm_core.channel import round_to_8_bits, simulate_jpeg, simulate_resize
@@ -12,9 +13,10 @@ from ddm_core.errors import DdmError
 from ddm_core.keys import fresh_nonces, haar_quaternions, nonce_stream
 from ddm_core.metrics import psnr_db
 from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
-from ddm_core.obfuscators.keyed_ddm import PATCH, KeyedDdm
+from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
+from ddm_core.obfuscators.store import Description
 from ddm_core.quaternions import conjugate, multiply, random_unit
 from ddm_core.seeding import torch_generator
 
@@ -22,8 +24,9 @@ KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 
 
 def make_networks(params, channels=1):
-    torch.manual_seed(0)
-    return KeyedNetworks(channels, params).eval()
+    """As training starts with them, on photos like the tests'."""
+    pictures = (smooth_photos(400, channels, "start") * 255).round().byte()
+    return started_networks(Description(params, channels, 16), pictures).eval()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,11 @@ def obfuscator(networks):
 @pytest.fixture(scope="module")
 def photos():
     """Four smooth 16 x 16 photos, [4, 1, 16, 16]."""
-    coarse = torch.rand(4, 1, 4, 4, generator=torch_generator(0, "tests/keyed/photos"))
+    return smooth_photos(4, 1, "photos")
+
+
+def smooth_photos(count, channels, name):
+    coarse = torch.rand(count, channels, 4, 4, generator=torch_generator(0, f"tests/keyed/{name}"))
     return round_to_8_bits(F.interpolate(coarse, (16, 16), mode="bilinear"))
 
 
@@ -55,7 +62,7 @@ def test_the_renderers_only_argument_is_the_rotated_latent():
 
 
 def test_the_renderer_has_no_memory_of_the_photo_that_was_encoded(networks, photos):
-    rotated = random_unit((1, 2, 4, 4), torch_generator(0, "tests/rotated"))
+    rotated = random_unit((1, 8, 2, 2), torch_generator(0, "tests/rotated"))
     drawn = []
     for photo in photos.split(1):
         networks.encode(photo)
@@ -66,7 +73,7 @@ def test_the_renderer_has_no_memory_of_the_photo_that_was_encoded(networks, phot
 
 @torch.no_grad()
 def test_hiding_is_rendering_the_rotated_latent_and_nothing_else(networks, photos):
-    rotation = random_unit((4, 2, 4, 4), torch_generator(0, "tests/rotation"))
+    rotation = random_unit((4, 8, 2, 2), torch_generator(0, "tests/rotation"))
     expected = networks.render(multiply(rotation, networks.encode(photos)))
     assert networks.hide(photos, rotation).equal(expected)
 
@@ -92,8 +99,8 @@ def test_different_photos_rotated_onto_the_same_latent_are_the_same_bits(
 def clear_of_rounding(networks):
     """A rotated latent none of whose pixels lies on a rounding boundary, where 1e-7 would flip a bit."""
     for attempt in range(200):
-        target = random_unit((1, 2, 4, 4), torch_generator(attempt, "tests/target"))
-        carrier = F.pixel_shuffle(networks.renderer(target.flatten(1, 2)), PATCH).clamp(0, 1) * 255
+        target = random_unit((1, 8, 2, 2), torch_generator(attempt, "tests/target"))
+        carrier = F.pixel_shuffle(networks.renderer(target.flatten(1, 2)), networks.carrier).clamp(0, 1) * 255
         if ((carrier - carrier.floor()) - 0.5).abs().min() > 1e-3:
             return target
     raise AssertionError("no such latent found")
@@ -101,9 +108,18 @@ def clear_of_rounding(networks):
 
 def test_latents_are_unit_quaternions_for_every_picture(networks):
     pictures = torch.stack([torch.zeros(1, 16, 16), torch.ones(1, 16, 16), torch.rand(1, 16, 16)])
-    for unit in (networks.encode(pictures), networks.seek(pictures)):
-        assert unit.shape == (3, 2, 4, 4, 4)
-        assert (unit.double().norm(dim=2) - 1).abs().max() < 3e-7
+    latents = networks.encode(pictures)
+    assert latents.shape == networks.seek(pictures).shape == (3, 8, 4, 2, 2)
+    assert (latents.double().norm(dim=2) - 1).abs().max() < 3e-7
+
+
+@torch.no_grad()
+def test_the_seeker_finds_what_was_drawn_and_gives_nothing_where_nothing_was(networks):
+    """No norm is forced on what it finds: the decoder goes without what arrives short."""
+    drawn = random_unit((64, 8, 2, 2), torch_generator(0, "tests/seek"))
+    found = networks.seek(networks.render(drawn))
+    assert (found - drawn).norm(dim=2).mean() < 0.2
+    assert networks.seek(torch.full((1, 1, 16, 16), 0.5)).norm(dim=2).max() < 0.1
 
 
 @torch.no_grad()
@@ -203,7 +219,11 @@ def test_protocols_tell_what_each_method_offers(networks, ddm_params):
 @pytest.mark.parametrize(
     ("change", "channel"),
     [
-        ({"jpeg_probability": 1.0, "jpeg_quality_min": 75, "jpeg_quality_max": 75}, "jpeg"),
+        (
+            {"jpeg_probability": 1.0, "resize_probability": 0.0}
+            | {"jpeg_quality_min": 75, "jpeg_quality_max": 75},
+            "jpeg",
+        ),
         ({"jpeg_probability": 0.0, "resize_probability": 1.0}, "resize"),
         ({"jpeg_probability": 0.0, "resize_probability": 0.0, "noise_deviation": 0.0}, "png"),
         ({"jpeg_probability": 0.0, "resize_probability": 0.0, "noise_deviation": 0.01}, "noise"),
@@ -216,18 +236,17 @@ def test_training_sends_the_hidden_photo_through_the_exact_channel(
     """Also under autocast: in bf16 the channel's own arithmetic would be grey levels off."""
     networks = make_networks(dataclasses.replace(keyed_ddm_params, **change))
     received = []
-    networks.seeker.register_forward_pre_hook(
-        lambda _, arguments: received.append(F.pixel_shuffle(arguments[0], PATCH))
-    )
+    seek = networks.seek
+    networks.seek = lambda images: received.append(images) or seek(images)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         hidden, restored = networks.round_trip(photos, torch_generator(0, "tests/channel"))
     assert (hidden.dtype, restored.dtype) == (torch.float32, torch.float32)
     draws = torch_generator(0, "tests/channel")
-    random_unit((4, 2, 4, 4), draws)
+    random_unit((4, 8, 2, 2), draws)
     _, which = torch.rand(2, generator=draws).tolist()
     expected = {
         "jpeg": lambda: simulate_jpeg(hidden, 75),
-        "resize": lambda: simulate_resize(hidden, 0.5 + which**2 * 0.5),
+        "resize": lambda: simulate_resize(hidden, 0.5 + which * 0.5),
         "png": lambda: hidden,
         "noise": lambda: round_to_8_bits(hidden + 0.01 * torch.randn(hidden.shape, generator=draws)),
     }[channel]()
@@ -253,8 +272,8 @@ def test_every_network_learns_from_the_reconstruction(keyed_ddm_params, photos):
 
 
 def test_untrained_networks_already_carry_a_picture(networks, photos):
-    """They start as a transform code, so training starts from a picture and not from noise."""
-    rotation = haar_quaternions(KEY, nonces("start"), 2, 4, 4)
+    """They start as a code that works, so training starts from a picture and not from noise."""
+    rotation = haar_quaternions(KEY, nonces("start"), 8, 2, 2)
     with torch.no_grad():
         restored = networks.reveal(networks.hide(photos, rotation), rotation)
     assert psnr_db(restored.clamp(0, 1), photos).min() > 15

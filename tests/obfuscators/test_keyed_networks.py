@@ -1,10 +1,11 @@
-"""The photo model: the proof's conditions hold, and its start already decrypts after a photo site."""
+"""Keyed DDM's networks: the proof's conditions hold, and the start already decrypts."""
 
 import dataclasses
 import inspect
 
 import pytest
 import torch
+from started_networks import smooth_pictures, started_networks
 
 from ddm_core import quaternions
 from ddm_core.channel import resize_matrix, simulate_site
@@ -18,7 +19,6 @@ from ddm_core.metrics import psnr_db
 from ddm_core.obfuscators.cell_code import PATCH, CellLayout, carrier_patterns
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks, wholeness
-from ddm_core.obfuscators.receiver_start import fit_receiver
 from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import Goal, train
@@ -28,11 +28,7 @@ CARRIER = 12
 
 
 def scenes(count, height=64, width=64):
-    """Smooth colour pictures, bytes: low-pass noise."""
-    draws = torch_generator(0, f"tests/photo ddm/{height}x{width}")
-    coarse = torch.rand(count, 3, height // 16 + 1, width // 16 + 1, generator=draws)
-    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
-    return (smooth.clamp(0, 1) * 255).round().byte()
+    return smooth_pictures(count, 3, height, width)
 
 
 def nonces(name, count):
@@ -50,8 +46,7 @@ def faces():
 @pytest.fixture(scope="module")
 def networks(photo_ddm_params):
     make_deterministic(0, "tests/photo ddm", threads=1)
-    networks = KeyedNetworks(3, photo_ddm_params)
-    fit_receiver(networks, scenes(48, 96, 96), seed=0)
+    networks = started_networks(Description(photo_ddm_params, 3, 64), scenes(48, 96, 96))
     return networks.eval().requires_grad_(False)
 
 
@@ -171,8 +166,7 @@ def test_no_pixel_changes_anything_further_away_than_the_stated_reach(networks):
 def test_the_model_trains_from_its_start_and_comes_back_from_its_folder(photo_ddm_params, tmp_path):
     photos = scenes(48, 96, 96)
     make_deterministic(0, "tests/photo ddm/train", threads=1)
-    networks = KeyedNetworks(3, photo_ddm_params)
-    fit_receiver(networks, photos, seed=0)
+    networks = started_networks(Description(photo_ddm_params, 3, 96), photos)
     before = [parameter.detach().clone() for parameter in networks.parameters()]
     history = []
     goal = Goal(root_mean_square_error, networks.parameter_groups())
@@ -193,13 +187,14 @@ def test_the_model_trains_from_its_start_and_comes_back_from_its_folder(photo_dd
 def test_a_grey_face_needs_no_larger_x_e(keyed_ddm_params, faces, channel, least):
     params = dataclasses.replace(keyed_ddm_params, quaternions=16)
     make_deterministic(0, "tests/photo ddm", threads=1)
-    networks = KeyedNetworks(1, params)
-    fit_receiver(networks, faces[:64], seed=0)
+    networks = started_networks(Description(params, 1, 64), faces[:64])
     photos, own = faces[64:80].float() / 255, nonces(f"grey/{channel}", 16)
     sender = KeyedDdm(networks.eval().requires_grad_(False), KEY)
     hidden = sender.encrypt(photos, own)
     assert hidden.shape == photos.shape
-    assert psnr_db(sender.decrypt(EXACT_CHANNELS[channel](hidden), own), photos).mean() > least
+    received = EXACT_CHANNELS[channel](hidden)
+    assert psnr_db(sender.decrypt(received, own), photos).mean() > least
+    assert psnr_db(sender.with_key(OTHER_KEY).decrypt(received, own), photos).mean() < 12
 
 
 @pytest.mark.parametrize(("method", "least", "most"), [("photo_ddm", 10, 36), ("keyed_ddm", 5, 16)])

@@ -11,19 +11,21 @@ import pytest
 import torch
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
+from started_networks import started_networks
 from torch.nn import functional as F
 
 from ddm_core.channel import round_to_8_bits
 from ddm_core.keys import haar_quaternions, nonce_stream
+from ddm_core.obfuscators.cell_code import PATCH
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
-from ddm_core.obfuscators.keyed_networks import KeyedNetworks
+from ddm_core.obfuscators.store import Description
 from ddm_core.quaternions import multiply
 from ddm_core.seeding import make_deterministic, numpy_generator, torch_generator
 from ddm_core.training import train
 
 KEY = bytes(range(32))
-SIDE = 16  # pixels; a grid of 4 x 4 cells
-CELLS = SIDE // 4
+SIDE = 16  # pixels; a grid of 2 x 2 cells
+CELLS = SIDE // PATCH
 ALPHA = 0.01  # a fixed seed passes or fails for good; a false alarm at another seed is this rare
 
 
@@ -35,7 +37,7 @@ ALPHA = 0.01  # a fixed seed passes or fails for good; a false alarm at another 
 def networks(request, keyed_ddm_params):
     channels, steps = request.param
     make_deterministic(0, "tests/theorem", threads=1)
-    networks = KeyedNetworks(channels, keyed_ddm_params)
+    networks = started_networks(Description(keyed_ddm_params, channels, SIDE))
     if steps:
         params = dataclasses.replace(keyed_ddm_params, steps=steps, batch_size=16)
         photos = (faces(networks, 64, "train") * 255).byte()

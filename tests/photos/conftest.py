@@ -2,24 +2,24 @@
 
 import pytest
 import torch
+from started_networks import started_networks
 
 from ddm_core.key_files import new_key_file, read_key_ring
-from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
+from ddm_core.obfuscators.store import Description, save_obfuscator
 from ddm_core.photos.model import load_model
 
 
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory, keyed_ddm_params):
-    """Keyed DDM in grey and in colour, as it starts: a transform code, which already encrypts and decrypts.
+    """Keyed DDM in grey and in colour, as it starts: it already encrypts and decrypts.
 
     The convolutions are made noisy, so that a cell's result really depends on its neighbours.
     """
     root = tmp_path_factory.mktemp("models")
     folders = {}
     for name, channels in (("grey", 1), ("colour", 3)):
-        torch.manual_seed(0)
         description = Description(keyed_ddm_params, channels, 32)
-        networks = build_networks(description)
+        networks = started_networks(description)
         for layer in networks.modules():
             if isinstance(layer, torch.nn.Conv2d) and not layer.weight.any():
                 torch.nn.init.normal_(layer.weight, std=0.05)

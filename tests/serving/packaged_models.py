@@ -11,17 +11,14 @@ from pathlib import Path
 import mlflow
 import numpy
 import pandas
-import torch
 from PIL import Image
+from started_networks import started_networks
 
 from ddm_core.checkpoints import weights_digest
 from ddm_core.data.readers import CREDITS, LICENCES
 from ddm_core.gate import judge
-from ddm_core.obfuscators.keyed_networks import KeyedNetworks
-from ddm_core.obfuscators.receiver_start import fit_receiver
-from ddm_core.obfuscators.store import Description, TrainingData, build_networks, save_obfuscator
+from ddm_core.obfuscators.store import Description, TrainingData, save_obfuscator
 from ddm_core.params import load
-from ddm_core.seeding import torch_generator
 from ddm_core.serving.candidate import Candidate
 
 CHECKOUT = Path(__file__).parents[2]
@@ -50,17 +47,6 @@ def small_params(method):
     return dataclasses.replace(PHOTO_PARAMS.train["photo"], quaternions=12, **widths)
 
 
-def untrained(description):
-    """Networks as training starts with them: they already restore what they hide, if not well."""
-    torch.manual_seed(0)
-    networks = build_networks(description)
-    if isinstance(networks, KeyedNetworks):
-        coarse = torch.rand(24, 3, 5, 5, generator=torch_generator(0, "tests/packaged"))
-        smooth = torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic", align_corners=True)
-        fit_receiver(networks, (smooth.clamp(0, 1) * 255).round().byte(), seed=0)
-    return networks
-
-
 def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
     judged_on, learned_from = ("ab" * 32, "orl"), ("ab" * 32, "orl")
     if method == "photo_ddm":
@@ -72,7 +58,7 @@ def candidate(folder, method, channels=1, evidence=EVIDENCE, size=SIZE):
     trained_on = TrainingData(learned_from[0], **described[learned_from[1]])
     description = Description(small_params(method), channels, size, trained_on)
     folder.mkdir(parents=True)
-    save_obfuscator(folder, description, untrained(description))
+    save_obfuscator(folder, description, started_networks(description))
     return Candidate(
         name=method,
         obfuscator=method,
