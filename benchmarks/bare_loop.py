@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ddm_core.data_parallel import whole_batch
-from ddm_core.discrepancy import discrepancy_loss, mean_absolute_error
+from ddm_core.discrepancy import discrepancy_loss
 from ddm_core.networks import Discriminator, place
-from ddm_core.obfuscator_params import OptimisationParams
-from ddm_core.obfuscators.store import Description, build_networks
-from ddm_core.seeding import make_deterministic, torch_generator
+from ddm_core.obfuscator_params import LearnedParams, OptimisationParams
+from ddm_core.obfuscators.store import Description
+from ddm_core.obfuscators.training_start import fresh_networks, training_goal
+from ddm_core.seeding import torch_generator
 from ddm_core.training import AUTOCAST, augment, device, rate_factor, scale_gradient
 
 NAME = "benchmark"
@@ -27,10 +28,10 @@ def noise(photos: int, channels: int, size: int) -> Tensor:
     return torch.randint(0, 256, (photos, channels, size, size), generator=draws, dtype=torch.uint8)
 
 
-def fresh_networks(params: OptimisationParams, channels: int, size: int) -> nn.Module:
-    """Return the networks as `ddm train` begins with them."""
-    make_deterministic(params.seed, f"train/{NAME}", params.threads)
-    return build_networks(Description(params, channels, size))
+def begun(params: LearnedParams, images: Tensor) -> nn.Module:
+    """Return the networks as `ddm train` begins with them, for uint8 photos [n, channels, size, size]."""
+    description = Description(params, images.shape[1], images.shape[-1])
+    return fresh_networks(description, params, NAME, lambda count: images[:count])
 
 
 def train_barely(networks: nn.Module, images: Tensor, params: OptimisationParams) -> float:
@@ -38,8 +39,10 @@ def train_barely(networks: nn.Module, images: Tensor, params: OptimisationParams
     where, part = device(), whole_batch(params.batch_size)
     discriminator = place(Discriminator(images.shape[1]), where)
     place(networks, where).train()
+    goal = training_goal(networks)
+    every = {"params": list(networks.parameters()), "lr": params.learning_rate}
     groups = [
-        {"params": list(networks.parameters()), "lr": params.learning_rate},
+        *(goal.groups or [every]),
         {"params": list(discriminator.parameters()), "lr": params.learning_rate / 2},
     ]
     optimiser = torch.optim.Adam(groups, fused=True)
@@ -56,7 +59,7 @@ def train_barely(networks: nn.Module, images: Tensor, params: OptimisationParams
             hidden, restored = networks.round_trip(batch, draws, part)
             judged = scale_gradient(torch.cat([restored, hidden]), params.discrepancy_weight)
             restored_logits, hidden_logits = discriminator(judged).chunk(2)
-        loss = params.reconstruction_weight * mean_absolute_error(restored, batch)
+        loss = params.reconstruction_weight * goal.distance(restored, batch)
         loss = loss + discrepancy_loss(restored_logits, hidden_logits)
         optimiser.zero_grad()
         loss.backward()

@@ -27,6 +27,7 @@ from ddm_core import params as parameters
 from ddm_core.checkpoint_options import CheckpointOptions, Interval
 from ddm_core.obfuscator_params import OptimisationParams
 from ddm_core.obfuscators.store import Description, build_networks
+from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import train
 from ddm_core.training_checkpoints import open_checkpoints
@@ -50,7 +51,15 @@ def cost_of_training(params: OptimisationParams, size: int, options: CheckpointO
     networks = build_networks(Description(params, 1, size))
     with open_checkpoints(options, NAME) if options else nullcontext() as checkpoints:
         clock, cpu = time.perf_counter(), time.process_time()
-        train(networks, photos, params, NAME, lambda _: None, checkpoints=checkpoints)
+        train(
+            networks,
+            photos,
+            params,
+            NAME,
+            lambda _: None,
+            checkpoints=checkpoints,
+            goal=training_goal(networks),
+        )
         cost = Cost(time.perf_counter() - clock, time.process_time() - cpu)
         if checkpoints:
             checkpoints.discard()

@@ -26,14 +26,15 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from benchmarks.bare_loop import NAME, fresh_networks, noise
+from benchmarks.bare_loop import NAME, begun, noise
 from benchmarks.figures import load, print_table
 from ddm_core import params as parameters
 from ddm_core import training
 from ddm_core.data_parallel import BatchPart, Ranks, joined_ranks
-from ddm_core.discrepancy import discrepancy_loss, mean_absolute_error
+from ddm_core.discrepancy import discrepancy_loss
 from ddm_core.networks import Discriminator, place
-from ddm_core.obfuscator_params import OptimisationParams
+from ddm_core.obfuscator_params import LearnedParams, OptimisationParams
+from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.seeding import torch_generator
 
 CURVE_STEPS = 20
@@ -58,18 +59,18 @@ class Step(nn.Module):
         super().__init__()
         self.draws, self.part = draws, part
         self.networks, self.discriminator = networks, Discriminator(channels)
-        self.params = params
+        self.params, self.goal = params, training_goal(networks)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Return [reconstruction, L_D]."""
         hidden, restored = self.networks.round_trip(batch, self.draws, self.part)
         judged = training.scale_gradient(torch.cat([restored, hidden]), self.params.discrepancy_weight)
         restored_logits, hidden_logits = self.discriminator(judged).chunk(2)
-        reconstruction = mean_absolute_error(restored, batch)
+        reconstruction = self.goal.distance(restored, batch)
         return torch.stack([reconstruction, discrepancy_loss(restored_logits, hidden_logits)])
 
 
-def train_with_fabric(params: OptimisationParams, images: Tensor, ranks: Ranks) -> tuple[float, list[float]]:
+def train_with_fabric(params: LearnedParams, images: Tensor, ranks: Ranks) -> tuple[float, list[float]]:
     """Train under Fabric; return the seconds of all steps, and the whole batch's loss at each."""
     from lightning_fabric import Fabric
 
@@ -78,11 +79,12 @@ def train_with_fabric(params: OptimisationParams, images: Tensor, ranks: Ranks) 
         accelerator="cpu", devices=ranks.world_size, strategy=strategy, precision=PRECISIONS[params.precision]
     )
     fabric.launch()
-    networks = fresh_networks(params, images.shape[1], images.shape[-1])
+    networks = begun(params, images)
     draws, part = torch_generator(params.seed, f"train/{NAME}"), ranks.part(params.batch_size)
     step_module = place(Step(networks, images.shape[1], params, draws, part), "cpu").train()
+    every = {"params": list(networks.parameters()), "lr": params.learning_rate}
     groups = [
-        {"params": list(step_module.networks.parameters()), "lr": params.learning_rate},
+        *(step_module.goal.groups or [every]),
         {"params": list(step_module.discriminator.parameters()), "lr": params.learning_rate / 2},
     ]
     optimiser = torch.optim.Adam(groups, fused=True)
@@ -111,12 +113,15 @@ def train_with_fabric(params: OptimisationParams, images: Tensor, ranks: Ranks) 
     return time.perf_counter() - started, losses
 
 
-def train_with_ours(params: OptimisationParams, images: Tensor, ranks: Ranks) -> tuple[float, list[float]]:
+def train_with_ours(params: LearnedParams, images: Tensor, ranks: Ranks) -> tuple[float, list[float]]:
     """Train as `ddm train` does; return the same."""
-    networks = fresh_networks(params, images.shape[1], images.shape[-1])
+    networks = begun(params, images)
     losses: list[float] = []
     started = time.perf_counter()
-    training.train(networks, images, params, NAME, lambda line: losses.append(line.loss), ranks=ranks)
+    goal = training_goal(networks)
+    training.train(
+        networks, images, params, NAME, lambda line: losses.append(line.loss), ranks=ranks, goal=goal
+    )
     return time.perf_counter() - started, losses
 
 

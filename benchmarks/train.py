@@ -26,13 +26,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
-from benchmarks.bare_loop import NAME, fresh_networks, noise, train_barely
+from benchmarks.bare_loop import NAME, begun, noise, train_barely
 from benchmarks.figures import load, print_table
 from benchmarks.photos import write_photos
 from ddm_core import params as parameters
 from ddm_core.obfuscator_params import KeyedDdmParams, OptimisationParams
 from ddm_core.params import FetchParams, PrepareParams
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ddm_core.training_photos import Photos
 
 KINDS = ("speed", "precision", "memory")
 BUFFER = 500  # photos of the streams whose memory is measured: less than the smaller dataset has
@@ -41,14 +47,14 @@ MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "100000"}
 Row = tuple[str, str, str, str]
 
 
-def seconds_of(params: OptimisationParams, channels: int, size: int, photos: object) -> float:
-    """Return the seconds that the training takes; the networks are built before."""
+def trained(networks: nn.Module, photos: Tensor | Photos, params: OptimisationParams) -> float:
+    """Train in place as `ddm train` does; return the seconds."""
+    from ddm_core.obfuscators.training_start import training_goal
     from ddm_core.training import train
 
-    networks = fresh_networks(params, channels, size)
-    started = time.perf_counter()
-    train(networks, photos, params, NAME, lambda _: None)  # type: ignore[arg-type]
-    return time.perf_counter() - started
+    began = time.perf_counter()
+    train(networks, photos, params, NAME, lambda _: None, goal=training_goal(networks))
+    return time.perf_counter() - began
 
 
 def compared(runs: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
@@ -85,20 +91,21 @@ def prepared_photos(folder: Path, photos: int, shape: PrepareParams) -> Path:
     return prepared
 
 
-def measure_speed(params: OptimisationParams, shape: PrepareParams, options: argparse.Namespace) -> bool:
+def measure_speed(params: KeyedDdmParams, shape: PrepareParams, options: argparse.Namespace) -> bool:
     """Compare the training with the bare loop."""
     from ddm_core.training_photos import StreamedPhotos
 
-    form = shape.channels, shape.image_size
-    images = noise(2000, *form)
+    images = noise(2000, shape.channels, shape.image_size)
     with tempfile.TemporaryDirectory() as temporary:
         prepared = prepared_photos(Path(temporary), 2500, shape)
-        train_barely(fresh_networks(params, *form), images, dataclasses.replace(params, steps=10))  # warm up
+        train_barely(begun(params, images), images, dataclasses.replace(params, steps=10))  # warm up
         found = compared(
             {
-                "bare": lambda: train_barely(fresh_networks(params, *form), images, params),
-                "memory": lambda: seconds_of(params, *form, images),
-                "stream": lambda: seconds_of(params, *form, StreamedPhotos(prepared, params.seed)),
+                "bare": lambda: train_barely(begun(params, images), images, params),
+                "memory": lambda: trained(begun(params, images), images, params),
+                "stream": lambda: trained(
+                    begun(params, images), StreamedPhotos(prepared, params.seed), params
+                ),
             },
             options.repeats,
         )
@@ -118,13 +125,13 @@ def measure_speed(params: OptimisationParams, shape: PrepareParams, options: arg
     return all(kept)
 
 
-def measure_precision(params: OptimisationParams, shape: PrepareParams, options: argparse.Namespace) -> bool:
+def measure_precision(params: KeyedDdmParams, shape: PrepareParams, options: argparse.Namespace) -> bool:
     """Compare bf16 with fp32, by speed and by what it learns."""
     images = noise(2000, shape.channels, shape.image_size)
     settings = {kind: dataclasses.replace(params, precision=kind) for kind in ("fp32", "bf16")}
     found = compared(
         {
-            kind: lambda kind=kind: seconds_of(settings[kind], shape.channels, shape.image_size, images)  # type: ignore[misc]
+            kind: lambda kind=kind: trained(begun(settings[kind], images), images, settings[kind])  # type: ignore[misc]
             for kind in settings
         },
         options.repeats,
@@ -141,7 +148,7 @@ def measure_precision(params: OptimisationParams, shape: PrepareParams, options:
     return fast and good
 
 
-def quality_of(params: OptimisationParams, shape: PrepareParams, steps: int) -> float:
+def quality_of(params: KeyedDdmParams, shape: PrepareParams, steps: int) -> float:
     """Train on the AT&T faces; return the PSNR in decibels of decrypted test photos."""
     import torch
 
@@ -150,7 +157,6 @@ def quality_of(params: OptimisationParams, shape: PrepareParams, steps: int) -> 
     from ddm_core.metrics import psnr_db
     from ddm_core.obfuscators.keyed_ddm import KeyedDdm
     from ddm_core.stages import fetch, prepare
-    from ddm_core.training import train
 
     with tempfile.TemporaryDirectory() as temporary:
         raw, prepared = Path(temporary) / "raw", Path(temporary) / "prepared"
@@ -158,8 +164,8 @@ def quality_of(params: OptimisationParams, shape: PrepareParams, steps: int) -> 
         prepare.run(shape, raw=raw, prepared=prepared)
         images, test = (load_photos(prepared, split=split).images for split in ("train", "test"))
     shorter = dataclasses.replace(params, steps=steps, warmup_steps=min(params.warmup_steps, steps - 1))
-    networks = fresh_networks(shorter, shape.channels, shape.image_size)
-    train(networks, images, shorter, NAME, lambda _: None)
+    networks = begun(shorter, images)
+    trained(networks, images, shorter)
     obfuscator = KeyedDdm(networks, b"k" * 32)  # type: ignore[arg-type]
     photos, nonces = test.float() / 255.0, list(nonce_stream(0, "benchmark", len(test)))
     with torch.no_grad():
@@ -202,17 +208,15 @@ def grown_in_a_process(options: argparse.Namespace, prepared: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
-def grow(params: OptimisationParams, shape: PrepareParams, prepared: Path) -> int:
+def grow(params: KeyedDdmParams, shape: PrepareParams, prepared: Path) -> int:
     """Train one step on one photo, so that all code is loaded; then train, and return the growth in bytes."""
-    from ddm_core.training import train
     from ddm_core.training_photos import StreamedPhotos
 
-    form = shape.channels, shape.image_size
+    one = noise(1, shape.channels, shape.image_size)
     tiny = dataclasses.replace(params, steps=1, warmup_steps=0, batch_size=1)
-    seconds_of(tiny, *form, noise(1, *form))
+    trained(begun(tiny, one), one, tiny)
     before = resident()
-    networks = fresh_networks(params, *form)
-    train(networks, StreamedPhotos(prepared, 0, BUFFER), params, NAME, lambda _: None)
+    trained(begun(params, one), StreamedPhotos(prepared, 0, BUFFER), params)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 
 

@@ -24,6 +24,7 @@ from benchmarks.figures import load, print_table
 from ddm_core import params as parameters
 from ddm_core.obfuscator_params import OptimisationParams
 from ddm_core.obfuscators.store import Description, build_networks
+from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.planning.step_work import count_step
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import Observation, device, train
@@ -75,7 +76,7 @@ def training_rate(params: OptimisationParams, channels: int, size: int) -> tuple
         marks.append((line.step, time.perf_counter(), time.process_time()))
         lines.append(line)
 
-    train(networks, photos, params, NAME, observe)
+    train(networks, photos, params, NAME, observe, goal=training_goal(networks))
     (first, began, cpu_began), (last, ended, cpu_ended) = marks[0], marks[-1]
     photos_seen = (last - first) * params.batch_size
     return Rate(photos_seen / (ended - began), photos_seen / (cpu_ended - cpu_began)), lines[-1]

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddm_core.networks import Discriminator
 from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
 from ddm_core.obfuscators.store import Description, build_networks
+from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.seeding import make_deterministic
 from ddm_core.training import train
 
@@ -60,7 +61,11 @@ def count_step(params: DdmParams | KeyedDdmParams, channels: int, image_size: in
     """
     settings: dict[str, Any] = {}
     if isinstance(params, KeyedDdmParams):  # one quality, for its tables are made but once
-        settings = {"jpeg_probability": 1.0, "jpeg_quality_max": params.jpeg_quality_min}
+        settings = {
+            "jpeg_probability": 1.0,
+            "resize_probability": 0.0,
+            "jpeg_quality_max": params.jpeg_quality_min,
+        }
     single = dataclasses.replace(params, steps=1, warmup_steps=0, threads=torch.get_num_threads(), **settings)
     description = Description(single, channels, image_size)
     one, two = (_count(dataclasses.replace(single, batch_size=size), description) for size in (1, 2))
@@ -96,7 +101,7 @@ def _count(params: DdmParams | KeyedDdmParams, description: Description) -> _Cou
         _OperationCounter() as counter,
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
-        train(networks, photos, params, _NAME, lambda _: None)
+        train(networks, photos, params, _NAME, lambda _: None, goal=training_goal(networks))
     return _Count(flops.get_total_flops(), counter.operations, sum(kept.values()))
 
 

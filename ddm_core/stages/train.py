@@ -28,11 +28,11 @@ from ddm_core.results import PICTURES, TIMING
 from ddm_core.strict import parse
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ddm_core.checkpoint_options import CheckpointOptions
     from ddm_core.tracking import Log
-    from ddm_core.training import Goal, Observation
+    from ddm_core.training import Observation
     from ddm_core.training_checkpoints import Checkpoints
     from ddm_core.training_photos import Photos
 
@@ -134,11 +134,12 @@ def follow(params: ObfuscatorParams, *, name: str, prepared: Path | str, ranks: 
     """
     if not isinstance(params, LEARNED):
         return
+    from ddm_core.obfuscators.training_start import fresh_networks, training_goal
     from ddm_core.training import train
 
     photos = _photos(params, prepared)
-    networks, goal = _fresh_networks(_description(params, prepared), params, name, photos)
-    train(networks, photos, params, name, lambda _: None, ranks=ranks, goal=goal)
+    networks = fresh_networks(_description(params, prepared), params, name, photos.sample)
+    train(networks, photos, params, name, lambda _: None, ranks=ranks, goal=training_goal(networks))
 
 
 def _opened(
@@ -166,6 +167,7 @@ def _train(
     ranks: Ranks,
 ) -> str:
     from ddm_core.data.stream import summary_of
+    from ddm_core.obfuscators.training_start import fresh_networks, training_goal
     from ddm_core.tracking import ORIGIN_TAG, WEIGHTS_TAG, DatasetReference, track_run, untracked
     from ddm_core.training import train
 
@@ -187,7 +189,7 @@ def _train(
     with training if tracked else untracked() as run_of_training:
         if kept and run_of_training.run_id:
             kept.write_note(run_of_training.run_id)
-        networks, goal = _fresh_networks(description, params, name, photos)
+        networks = fresh_networks(description, params, name, photos.sample)
         observations: list[Observation] = []
         logged = run_of_training.logged_steps("loss")
 
@@ -205,7 +207,7 @@ def _train(
             checkpoints=kept,
             profile=profile,
             ranks=ranks,
-            goal=goal,
+            goal=training_goal(networks),
         )
         save_obfuscator(model, description, networks)
         write_text(history / "history.csv", _csv_text(observations, HISTORY_COLUMNS))
@@ -258,24 +260,6 @@ def _local(prepared: Path | str) -> Path:
     if isinstance(prepared, str):
         raise DdmError(f"{prepared}: this training needs a folder (data: memory, split: identity); copy it")
     return prepared
-
-
-def _fresh_networks(
-    description: Description, params: LearnedParams, name: str, photos: Photos
-) -> tuple[nn.Module, Goal]:
-    from ddm_core.discrepancy import root_mean_square_error
-    from ddm_core.obfuscators.keyed_networks import KeyedNetworks
-    from ddm_core.obfuscators.receiver_start import fit_receiver, photos_to_fit
-    from ddm_core.obfuscators.store import build_networks
-    from ddm_core.seeding import make_deterministic
-    from ddm_core.training import Goal
-
-    make_deterministic(params.seed, f"train/{name}", params.threads)
-    networks = build_networks(description)
-    if not isinstance(networks, KeyedNetworks):
-        return networks, Goal()
-    fit_receiver(networks, photos.sample(photos_to_fit(description.image_size)), params.seed)
-    return networks, Goal(root_mean_square_error, networks.parameter_groups())
 
 
 def _description(params: ObfuscatorParams, prepared: Path | str) -> Description:
