@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from started_networks import started_networks
 
 from ddm_core.checkpoints import WEIGHTS, save_weights, weights_digest
 from ddm_core.data.shards import load_photos
@@ -13,7 +14,7 @@ from ddm_core.evaluation import as_float
 from ddm_core.files import write_json
 from ddm_core.metrics import wilson_interval
 from ddm_core.networks import RecognitionNetwork
-from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
+from ddm_core.obfuscators.store import Description, save_obfuscator
 from ddm_core.params import RecogniseParams, parse_obfuscator
 from ddm_core.results import (
     ATTACKERS,
@@ -48,7 +49,7 @@ def models(tmp_path_factory, ddm_params, keyed_ddm_params):
     }.items():
         description = Description(params, 1, 32)
         make_deterministic(0, f"tests/{name}", threads=1)
-        networks = None if name == "mosaic8" else build_networks(description)
+        networks = None if name == "mosaic8" else started_networks(description)
         (folder / name).mkdir()
         save_obfuscator(folder / name, description, networks)
     return folder

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from started_networks import started_networks
 
 from ddm_core.attacks.attackers import ATTACK
 from ddm_core.attacks.inversion import train_inversion
@@ -16,7 +17,8 @@ from ddm_core.metrics import psnr_db, wilson_interval
 from ddm_core.obfuscators.classical import Identity, Mosaic
 from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
-from ddm_core.obfuscators.keyed_networks import KeyedNetworks
+from ddm_core.obfuscators.store import Description
+from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.results import ATTACKERS, CONTROLS, LAB_ATTACKERS
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import train
@@ -72,9 +74,11 @@ def target(learning, recogniser):
 @pytest.fixture(scope="module")
 def keyed_networks(keyed_ddm_params):
     make_deterministic(0, "tests/attackers/keyed", threads=1)
-    networks = KeyedNetworks(1, keyed_ddm_params)
+    networks = started_networks(Description(keyed_ddm_params, 1, SIDE))
     params = dataclasses.replace(keyed_ddm_params, steps=60, batch_size=8)
-    train(networks, photo_set(8, "train").images, params, "tests", lambda _: None)
+    train(
+        networks, photo_set(8, "train").images, params, "tests", lambda _: None, goal=training_goal(networks)
+    )
     return networks.eval().requires_grad_(False)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from started_networks import started_networks
 
 from ddm_core.attacks.attackers import ATTACK
 from ddm_core.attacks.protocol import Target
@@ -14,7 +15,8 @@ from ddm_core.evaluation import as_float, evaluation_key
 from ddm_core.metrics import psnr_db, wilson_interval
 from ddm_core.obfuscators.classical import P3, Identity, Mosaic
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
-from ddm_core.obfuscators.keyed_networks import KeyedNetworks
+from ddm_core.obfuscators.store import Description
+from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import train
 
@@ -59,9 +61,11 @@ def target(attack_params):
 @pytest.fixture(scope="module")
 def keyed_networks(keyed_ddm_params):
     make_deterministic(0, "tests/colour_attackers/keyed", threads=1)
-    networks = KeyedNetworks(3, keyed_ddm_params)
+    networks = started_networks(Description(keyed_ddm_params, 3, SIDE))
     params = dataclasses.replace(keyed_ddm_params, steps=60, batch_size=8)
-    train(networks, photo_set(10, "train").images, params, "tests", lambda _: None)
+    train(
+        networks, photo_set(10, "train").images, params, "tests", lambda _: None, goal=training_goal(networks)
+    )
     return networks.eval().requires_grad_(False)
 
 
@@ -109,7 +113,7 @@ def test_keyed_ddm_keeps_every_attacker_at_chance(keyed, attacker):
     assert len(outcome.labels) == 15 * 8
     assert at_chance(outcome)
     if outcome.reconstructions is not None:
-        assert outcome.hidden.shape[-2:] == (20, 20)
+        assert outcome.hidden.shape[-2:] == (24, 24)
         assert outcome.reconstructions.shape == outcome.originals.shape
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from started_networks import started_networks
 from weak_ciphers import OneTimePad, accuracy, at_chance, make_target
 
 from ddm_core.attacks.nonce_reuse import NONCES, nonce_reuse, under_one_nonce
@@ -10,7 +11,7 @@ from ddm_core.evaluation import as_float
 from ddm_core.keys import KEY_BYTES
 from ddm_core.obfuscators.block_scrambling import BlockScrambling
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
-from ddm_core.obfuscators.keyed_networks import KeyedNetworks
+from ddm_core.obfuscators.store import Description
 from ddm_core.obfuscators.stream_cipher import AddmodCipher, XorCipher
 
 VICTIM, ATTACKER = b"v" * KEY_BYTES, b"a" * KEY_BYTES
@@ -35,8 +36,7 @@ def test_a_pad_that_is_fresh_whatever_the_nonce_does_not_fall():
 
 
 def test_keyed_ddm_is_encrypted_exactly_as_it_would_be_under_that_nonce(keyed_ddm_params):
-    torch.manual_seed(0)
-    networks = KeyedNetworks(1, keyed_ddm_params).eval()
+    networks = started_networks(Description(keyed_ddm_params, 1, 16)).eval()
     target = make_target(KeyedDdm(networks, VICTIM))
     photos, nonce = as_float(target.test.images[:3]), b"repeated one"
     misused = under_one_nonce(target, nonce)(photos)
@@ -46,8 +46,7 @@ def test_keyed_ddm_is_encrypted_exactly_as_it_would_be_under_that_nonce(keyed_dd
 
 
 def test_the_misuse_is_the_controls_own_and_marks_no_nonce_as_used(keyed_ddm_params):
-    torch.manual_seed(0)
-    victim = KeyedDdm(KeyedNetworks(1, keyed_ddm_params).eval(), VICTIM)
+    victim = KeyedDdm(started_networks(Description(keyed_ddm_params, 1, 16)).eval(), VICTIM)
     target = make_target(victim)
     photos = as_float(target.test.images[:1])
     under_one_nonce(target, b"repeated one")(photos)

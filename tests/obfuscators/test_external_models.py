@@ -8,13 +8,14 @@ import pytest
 import torch
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
+from started_networks import started_networks
 
 from ddm_core.checkpoints import CONFIGURATION, WEIGHTS, weights_digest
 from ddm_core.errors import DdmError
 from ddm_core.evaluation import as_float
 from ddm_core.gate import Verdict
 from ddm_core.obfuscators.external import load_external
-from ddm_core.obfuscators.store import Description, build_networks, describe, save_obfuscator
+from ddm_core.obfuscators.store import Description, describe, save_obfuscator
 from ddm_core.params import parse_obfuscator
 from ddm_core.seeding import torch_generator
 from ddm_core.serving.candidate import Candidate
@@ -88,8 +89,7 @@ def ours(registry, keyed_ddm_params):
         description = Description(keyed_ddm_params, channels, 32)
         folder = registry / "trained"
         folder.mkdir()
-        torch.manual_seed(0)
-        save_obfuscator(folder, description, build_networks(description))
+        save_obfuscator(folder, description, started_networks(description))
         candidate = Candidate(
             name="ours",
             obfuscator="keyed_ddm",

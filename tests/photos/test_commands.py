@@ -23,6 +23,7 @@ from secret_places import every_file, found, shown_by_system
 from ddm_core import cli
 from ddm_core.errors import DdmError
 from ddm_core.key_files import new_key_file, read_key_ring
+from ddm_core.obfuscators.cell_code import PATCH
 from ddm_core.photos.boxes import parse_boxes, snap
 from ddm_core.photos.header import Box
 
@@ -238,7 +239,7 @@ def test_boxes_come_from_the_command_line_or_a_file(ddm, tmp_path):
     assert changed[8:48, 8:48].mean() > 0.9
     assert changed[60:80, 100:130].mean() > 0.9
     assert changed[8:20, 60:72].mean() > 0.9
-    assert changed.sum() <= 40 * 40 + 32 * 20 + 12 * 12
+    assert changed.sum() <= 40 * 40 + 40 * 24 + 16 * 16
     assert (after[100:] == before[100:]).all()
 
 
@@ -249,16 +250,17 @@ BOXES = st.builds(Box, *[st.integers(-20, 220)] * 2, *[st.integers(1, 90)] * 2)
 @given(st.lists(BOXES, min_size=1, max_size=9))
 def test_snapped_boxes_cover_the_given_ones_with_disjoint_cells(boxes):
     try:
-        snapped = snap(boxes, (203, 131), 4)
+        snapped = snap(boxes, (203, 131), PATCH)
     except DdmError:
         assert any(box.left >= 203 or box.top >= 131 or box.left + box.width <= 0 or box.top + box.height <= 0
                    for box in boxes)  # fmt: skip
         return
-    times = numpy.zeros((132, 204), int)
+    times = numpy.zeros((136, 208), int)
     wanted = numpy.zeros((131, 203), bool)
     for left, top, width, height in snapped:
-        assert left % 4 == top % 4 == 0
-        times[top : -(-(top + height) // 4) * 4, left : -(-(left + width) // 4) * 4] += 1
+        assert left % PATCH == top % PATCH == 0
+        bottom, right = -(-(top + height) // PATCH) * PATCH, -(-(left + width) // PATCH) * PATCH
+        times[top:bottom, left:right] += 1
     for left, top, width, height in boxes:
         wanted[max(0, top) : top + height, max(0, left) : left + width] = True
     assert times.max() == 1
