@@ -13,6 +13,7 @@ from packaged_models import small_params
 import ddm_core
 from ddm_core.channel import round_to_8_bits
 from ddm_core.keys import fresh_nonces, generate_key, haar_quaternions
+from ddm_core.obfuscator_params import PhotoDdmParams
 from ddm_core.obfuscators.ddm import Ddm
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
@@ -94,10 +95,12 @@ def test_a_photo_hidden_by_onnx_is_restored_by_the_obfuscator_and_the_reverse(ex
 
 
 def cell_side(networks, direction):
-    """Pixels a side of a cell: a photo model draws 8 pixels of a photo in 12 of the hidden picture."""
-    if isinstance(networks, KeyedNetworks):
+    """Pixels a side of a cell: photo_ddm draws 8 pixels of a photo in 12 of the hidden picture."""
+    if not isinstance(networks, KeyedNetworks):
+        return 4
+    if isinstance(networks.params, PhotoDdmParams):
         return {HIDE: 8, RESTORE: 12}[direction]
-    return 4
+    return 8
 
 
 def test_onnx_names_its_inputs_and_leaves_batch_and_size_free(exported):
