@@ -70,7 +70,7 @@ def test_merged_settings_are_whole():
 
 def test_whole_floats_are_taken_for_integers_and_integers_for_floats(write):
     """A pipeline backend hands every number of a dictionary back as a float."""
-    content = changed("train/keyed_ddm/width", 32.0)
+    content = changed("train/keyed_ddm/width", 96.0)
     content["train"]["keyed_ddm"]["reconstruction_weight"] = 10
     content["prepare"]["channels"] = 1.0
     params = load(write(content))
@@ -233,7 +233,9 @@ def test_a_number_that_yaml_reads_as_text_is_explained(write):
         ("train/ddm/warmup_steps", -1),
         ("train/ddm/discrepancy_weight", -0.1),
         ("train/ddm/reconstruction_weight", 0.0),
-        ("train/keyed_ddm/quaternions", 0),
+        ("train/keyed_ddm/quaternions", 4),
+        ("train/keyed_ddm/quaternions", 17),
+        ("train/keyed_ddm/linear_learning_rate", 0.0),
         ("train/keyed_ddm/width", 0),
         ("train/keyed_ddm/blocks", -1),
         ("train/keyed_ddm/jpeg_quality_min", 98),

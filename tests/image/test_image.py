@@ -33,7 +33,7 @@ def write_small_params(folder):
     """The project's settings, with a training that takes seconds on one thread."""
     params = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
     params["prepare"]["image_size"] = 32
-    params["train"]["keyed_ddm"] |= {"width": 8, "blocks": 1, "steps": 60, "threads": 1}
+    params["train"]["keyed_ddm"] |= {"width": 8, "blocks": 1, "steps": 60, "warmup_steps": 20, "threads": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     return params
 

@@ -18,7 +18,7 @@ def small_params():
     params = yaml.safe_load((CHECKOUT / "params.yaml").read_text(encoding="utf-8"))
     quick = {"steps": 4, "batch_size": 8, "width": 4, "warmup_steps": 1, "threads": 1, "precision": "fp32"}
     params["train"] = {name: params["train"][name] | quick for name in ("ddm", "keyed_ddm")}
-    params["train"]["keyed_ddm"] |= {"blocks": 1, "quaternions": 2, "width": 8}
+    params["train"]["keyed_ddm"] |= {"blocks": 1, "quaternions": 6, "width": 8}
     params["train"]["mosaic8"] = {"method": "mosaic", "block": 8}
     params["recognise"] |= {"epochs": 30, "batch_size": 8, "threads": 1}
     params["attack"] |= {"epochs": 1, "batch_size": 8, "threads": 1}

@@ -25,13 +25,13 @@ def refusal(tmp_path, obfuscator="keyed_ddm", **changes):
 def test_a_space_is_ranges_and_choices_of_the_obfuscators_own_settings(tmp_path):
     settings = {
         "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},
-        "quaternions": {"low": 1, "high": 3},
+        "quaternions": {"low": 6, "high": 8},
         "precision": {"choices": ["fp32", "bf16"]},
     }
     space = read(tmp_path, settings=settings, pruning={"startup_trials": 2})
     assert space.settings == {
         "learning_rate": Range(1e-3, 1e-2, log=True),
-        "quaternions": Range(1, 3),
+        "quaternions": Range(6, 8),
         "precision": Choices(("fp32", "bf16")),
     }
     assert space.pruning == Pruning(startup_trials=2)
@@ -73,7 +73,7 @@ def test_a_mistaken_setting_is_named_with_the_way_out(tmp_path, settings, words)
 
 
 def test_pruning_is_refused_where_psnr_in_training_means_another_thing_each_time(tmp_path):
-    settings = {"jpeg_probability": {"low": 0.1, "high": 0.9}}
+    settings = {"jpeg_probability": {"low": 0.1, "high": 0.5}}
     assert "jpeg_probability" in refusal(tmp_path, settings=settings, pruning={})
     assert read(tmp_path, settings=settings).pruning is None
 
