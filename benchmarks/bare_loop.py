@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ddm_core.data_parallel import whole_batch
 from ddm_core.discrepancy import discrepancy_loss
+from ddm_core.learned_params import LearnedParams, OptimisationParams
 from ddm_core.networks import Discriminator, place
-from ddm_core.obfuscator_params import LearnedParams, OptimisationParams
 from ddm_core.obfuscators.store import Description
 from ddm_core.obfuscators.training_start import fresh_networks, training_goal
 from ddm_core.seeding import torch_generator

@@ -32,8 +32,8 @@ from ddm_core import params as parameters
 from ddm_core import training
 from ddm_core.data_parallel import BatchPart, Ranks, joined_ranks
 from ddm_core.discrepancy import discrepancy_loss
+from ddm_core.learned_params import LearnedParams, OptimisationParams
 from ddm_core.networks import Discriminator, place
-from ddm_core.obfuscator_params import LearnedParams, OptimisationParams
 from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.seeding import torch_generator
 

@@ -32,7 +32,7 @@ from benchmarks.bare_loop import NAME, begun, noise, train_barely
 from benchmarks.figures import load, print_table
 from benchmarks.photos import write_photos
 from ddm_core import params as parameters
-from ddm_core.obfuscator_params import KeyedDdmParams, OptimisationParams
+from ddm_core.learned_params import KeyedDdmParams, OptimisationParams
 from ddm_core.params import FetchParams, PrepareParams
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.figures import load, print_table
 from ddm_core import params as parameters
-from ddm_core.obfuscator_params import OptimisationParams
+from ddm_core.learned_params import OptimisationParams
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.planning.step_work import count_step

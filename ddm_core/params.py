@@ -17,11 +17,10 @@ from ddm_core.attack_params import AttackParams, RecogniserParams
 from ddm_core.channel_names import LAB_CHANNELS
 from ddm_core.errors import DdmError, did_you_mean
 from ddm_core.fetch_params import FetchParams
+from ddm_core.learned_params import DdmParams, KeyedDdmParams
 from ddm_core.obfuscator_params import (
     METHODS,
     BlurParams,
-    DdmParams,
-    KeyedDdmParams,
     MosaicParams,
     NoneParams,
     ObfuscatorParams,

@@ -71,7 +71,7 @@ def run(
         SystemExit: SIGTERM came; a checkpoint is written.
     """
     from ddm_core.checkpoint_options import DEFAULT_INTERVAL, CheckpointOptions, parse_interval
-    from ddm_core.obfuscator_params import LEARNED
+    from ddm_core.learned_params import LEARNED
     from ddm_core.stages import train
 
     if processes == 1 or not isinstance(params, LEARNED):

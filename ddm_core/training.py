@@ -25,10 +25,10 @@ from tqdm import tqdm
 from ddm_core.data_parallel import ALONE, BatchPart, Ranks, whole_batch
 from ddm_core.discrepancy import discrepancy_loss, jsd_lower_bound, mean_absolute_error
 from ddm_core.errors import DdmError
+from ddm_core.learned_params import OptimisationParams
 from ddm_core.loss_watch import LossWatch
 from ddm_core.metrics import psnr_db
 from ddm_core.networks import Discriminator, place
-from ddm_core.obfuscator_params import OptimisationParams
 from ddm_core.profiling import profiled
 from ddm_core.seeding import torch_generator
 from ddm_core.step_clock import StepClock, StepCost

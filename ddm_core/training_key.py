@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ddm_core.files import sha256_bytes, sha256_file
 
 if TYPE_CHECKING:
-    from ddm_core.obfuscator_params import OptimisationParams
+    from ddm_core.learned_params import OptimisationParams
 
 PACKAGE = Path(__file__).parent
 # What dvc.yaml lists for the stage: code that makes DVC train anew must not go on from an older state.

@@ -15,7 +15,7 @@ import torch
 
 from ddm_core.checkpoint_options import CheckpointOptions, parse_interval
 from ddm_core.checkpoints import save_weights
-from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
+from ddm_core.learned_params import DdmParams, KeyedDdmParams
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.step_clock import StepCost

@@ -14,7 +14,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from ddm_core.obfuscator_params import PhotoDdmParams
+from ddm_core.learned_params import PhotoDdmParams
 from ddm_core.params import AttackParams, DdmParams, KeyedDdmParams, PrepareParams
 from ddm_core.seeding import numpy_generator
 from ddm_core.stages import prepare

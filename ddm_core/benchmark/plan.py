@@ -13,7 +13,7 @@ from typing import Literal
 
 from ddm_core.attacks.sanity import LEVELS, STRONGEST, Level
 from ddm_core.benchmark.settings import BenchmarkParams
-from ddm_core.obfuscator_params import OptimisationParams
+from ddm_core.learned_params import OptimisationParams
 from ddm_core.stages.attack import NEEDS_KEY
 
 Stage = Literal["recognise", "train", "attack", "utility"]

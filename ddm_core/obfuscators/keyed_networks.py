@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from ddm_core import quaternions
 from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resize, simulate_site
 from ddm_core.data_parallel import BatchPart, whole_batch
+from ddm_core.learned_params import KeyedDdmParams, PhotoDdmParams
 from ddm_core.networks import BlendedCellNetwork, CellNetwork, crop_like, pad_to_multiple
-from ddm_core.obfuscator_params import KeyedDdmParams, PhotoDdmParams
 from ddm_core.obfuscators.cell_code import MOST_ANGLE, PATCH, CellLayout, cell_code
 
 if TYPE_CHECKING:

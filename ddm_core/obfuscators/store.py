@@ -8,24 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddm_core.errors import DdmError
+from ddm_core.learned_params import DdmParams, KeyedDdmParams, KeyedParams, PhotoDdmParams
 from ddm_core.obfuscator_params import (
     AddmodCipherParams,
     BlockPermutationParams,
     BlockScramblingParams,
     BlurParams,
-    DdmParams,
     DpBlurParams,
     DpPixParams,
     ExternalParams,
-    KeyedDdmParams,
-    KeyedParams,
     KSameParams,
     LearnableEncryptionParams,
     MosaicParams,
     NoneParams,
     ObfuscatorParams,
     P3Params,
-    PhotoDdmParams,
     PixelPermutationParams,
     XorCipherParams,
     parse_obfuscator,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from ddm_core.discrepancy import root_mean_square_error
-from ddm_core.obfuscator_params import LearnedParams
+from ddm_core.learned_params import LearnedParams
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.receiver_start import fit_receiver, photos_to_fit
 from ddm_core.obfuscators.store import Description, build_networks

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddm_core.learned_params import DdmParams, KeyedDdmParams
 from ddm_core.networks import Discriminator
-from ddm_core.obfuscator_params import DdmParams, KeyedDdmParams
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.seeding import make_deterministic

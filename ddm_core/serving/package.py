@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddm_core.files import write_text
 from ddm_core.gate import measured
-from ddm_core.obfuscator_params import LEARNED
+from ddm_core.learned_params import LEARNED
 from ddm_core.obfuscators.store import Description, build_networks, describe
 from ddm_core.serving.candidate import Candidate, decibels, identity_tags, percent, summary
 from ddm_core.serving.parameters import Settings

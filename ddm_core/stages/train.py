@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ddm_core.data_parallel import ALONE, Ranks
 from ddm_core.errors import DdmError
 from ddm_core.files import atomic_directory, write_bytes, write_json, write_text
-from ddm_core.obfuscator_params import LEARNED, LearnedParams
+from ddm_core.learned_params import LEARNED, LearnedParams
 from ddm_core.obfuscators.preparation import write_untrained
 from ddm_core.obfuscators.store import Description, TrainingData, load_obfuscator, save_obfuscator
 from ddm_core.params import ObfuscatorParams

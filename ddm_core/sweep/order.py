@@ -11,7 +11,7 @@ from ddm_core.checkpoints import weights_digest
 from ddm_core.data.manifest import Summary
 from ddm_core.errors import DdmError
 from ddm_core.gate import Proportion, wilson
-from ddm_core.obfuscator_params import LearnedParams
+from ddm_core.learned_params import LearnedParams
 from ddm_core.params import Params
 from ddm_core.reporting.wording import percent
 from ddm_core.sweep.space import Space

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ddm_core.gate_table import align
-from ddm_core.obfuscator_params import LearnedParams
+from ddm_core.learned_params import LearnedParams
 from ddm_core.reporting.plots import EXPOSED, MUTED, SAFE, new_figure, styled
 from ddm_core.reporting.wording import percent
 from ddm_core.sweep.study import REASON, STATE, figures_of

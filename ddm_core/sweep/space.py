@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddm_core.errors import DdmError, did_you_mean
-from ddm_core.obfuscator_params import LEARNED, LearnedParams
+from ddm_core.learned_params import LEARNED, LearnedParams
 from ddm_core.params import Params, read_yaml
 from ddm_core.ranges import require, require_positive
 from ddm_core.strict import parse

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddm_core.errors import DdmError
-from ddm_core.obfuscator_params import LearnedParams
+from ddm_core.learned_params import LearnedParams
 from ddm_core.seeding import derive_seed
 from ddm_core.strict import parse
 from ddm_core.sweep.pruning import Curve

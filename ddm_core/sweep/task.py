@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ddm_core.files import atomic_directory
-from ddm_core.obfuscator_params import LearnedParams
+from ddm_core.learned_params import LearnedParams
 from ddm_core.sweep.pruning import Curve, median_rule
 from ddm_core.sweep.space import Pruning
 from ddm_core.sweep.trial import BrokenTrainingError, Figures, Laboratory, run_trial

@@ -11,7 +11,7 @@ from typing import Any
 
 from ddm_core.errors import DdmError
 from ddm_core.gate import Check, Evidence, judge, mean_psnr_db
-from ddm_core.obfuscator_params import LearnedParams
+from ddm_core.learned_params import LearnedParams
 from ddm_core.params import GateParams, Params
 from ddm_core.reporting.metrics import obfuscator_metrics
 from ddm_core.stages import attack, train, utility

@@ -76,7 +76,7 @@ def run(
         DdmError: DDM_CHECKPOINTS is no S3 prefix, the cluster refuses, or the training failed.
         SystemExit: SIGTERM came.
     """
-    from ddm_core.obfuscator_params import LEARNED
+    from ddm_core.learned_params import LEARNED
     from ddm_core.processes import Made
     from ddm_core.stages import train
     from ddm_core.trainjob.exchange import HISTORY, MODEL, received, remove

@@ -8,7 +8,8 @@ from small_benchmark import CHECKOUT, small_params, write_yaml
 from ddm_core.benchmark.settings import KNOWN_ATTACKERS, Choice, load, with_seed
 from ddm_core.channel_names import LAB_CHANNELS
 from ddm_core.errors import DdmError
-from ddm_core.obfuscator_params import METHODS, ExternalParams, OptimisationParams
+from ddm_core.learned_params import OptimisationParams
+from ddm_core.obfuscator_params import METHODS, ExternalParams
 from ddm_core.params import load as load_pipeline
 
 SHIPPED = CHECKOUT / "benchmark/params.yaml"

@@ -27,6 +27,7 @@ WITHOUT_INFLUENCE = {
     "ddm_core.params": "carries settings, which are deps themselves",
     "ddm_core.fetch_params": "carries settings, which are deps themselves",
     "ddm_core.obfuscator_params": "carries settings, which are deps themselves",
+    "ddm_core.learned_params": "carries settings, which are deps themselves",
     "ddm_core.serving.foreign": "calls models of others; params.yaml judges none",
     "ddm_core": "the version, which the downloader tells the servers it asks",
     "ddm_core.results": "names files and fields; the report fails on one it does not know",

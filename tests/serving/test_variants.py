@@ -13,7 +13,7 @@ from packaged_models import small_params
 import ddm_core
 from ddm_core.channel import round_to_8_bits
 from ddm_core.keys import fresh_nonces, generate_key, haar_quaternions
-from ddm_core.obfuscator_params import PhotoDdmParams
+from ddm_core.learned_params import PhotoDdmParams
 from ddm_core.obfuscators.ddm import Ddm
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
