@@ -181,9 +181,7 @@ def test_ddm_train_in_two_processes_writes_one_model_one_history_and_one_run(
     assert len((tmp_path / f"results/history/{method}/history.csv").read_text().splitlines()) == 2
     client = connect()
     assert len(client.search_runs([experiment_id(client, EXPERIMENT)])) == 1
-    if (
-        method == "keyed_ddm"
-    ):  # processes take the mean of their parts' roots: another goal
+    if method == "keyed_ddm":  # processes take the mean of their parts' roots: another goal
         return
     status, said = run((sys.executable,), *command, "--models", "alone", "--histories", "alone/history")
     assert status == 0, said
