@@ -46,7 +46,7 @@ benchmark-ready: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro prepare
 
 # ARGUMENTS are further ones of `ddm benchmark`.
-benchmark: benchmark-ready ## every attacker against every obfuscator, an hour on 2 cores; it goes on where it was stopped
+benchmark: benchmark-ready ## every attacker against every obfuscator, 45 minutes on 2 cores; it goes on where it was stopped
 	$(BIN)/ddm benchmark $(ARGUMENTS)
 
 benchmark-quick: benchmark-ready ## a few obfuscators and attackers: 8 minutes on 2 cores
