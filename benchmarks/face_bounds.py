@@ -2,8 +2,8 @@
 
     python -m benchmarks.face_bounds --prepared data/prepared
 
-PSNR of the test photos when only so many coefficients of each cell are kept (PCA of the training photos, cells of
-8x8 and of 16x16 pixels, no channel), and of the photo itself, halved and enlarged again.
+PSNR of the test photos when only so many coefficients of each cell are kept (PCA of the training photos,
+cells of 8x8 and of 16x16 pixels, no channel), and of the photo itself, halved and enlarged again.
 """
 
 from __future__ import annotations
