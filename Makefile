@@ -63,7 +63,7 @@ results: benchmark-ready ## docs/results.md and docs/results.json: the benchmark
 
 # One thread each, or the processes' threads would wait for each other's. In the order of the folders: by default files
 # of few tests come last, and those are the longest ones.
-TEST_PROCESSES ?= $(shell nproc)
+TEST_PROCESSES ?= $(shell env -u OMP_NUM_THREADS nproc)
 
 test: $(READY) ## run the tests, a process a core, at most four
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
