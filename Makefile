@@ -49,7 +49,7 @@ benchmark-ready: $(READY)
 benchmark: benchmark-ready ## every attacker against every obfuscator, 45 minutes on 2 cores; it goes on where it was stopped
 	$(BIN)/ddm benchmark $(ARGUMENTS)
 
-benchmark-quick: benchmark-ready ## a few obfuscators and attackers: 8 minutes on 2 cores
+benchmark-quick: benchmark-ready ## a few obfuscators and attackers: 5 minutes on 2 cores
 	$(BIN)/ddm benchmark --quick $(ARGUMENTS)
 
 # A failed cell, or an attacker below its level, is told in the tables and fails the whole, but not before its end.
