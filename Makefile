@@ -46,10 +46,10 @@ benchmark-ready: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro prepare
 
 # ARGUMENTS are further ones of `ddm benchmark`.
-benchmark: benchmark-ready ## every attacker against every obfuscator, an hour on 2 cores; it goes on where it was stopped
+benchmark: benchmark-ready ## every attacker against every obfuscator, 45 minutes on 2 cores; it goes on where it was stopped
 	$(BIN)/ddm benchmark $(ARGUMENTS)
 
-benchmark-quick: benchmark-ready ## a few obfuscators and attackers: 8 minutes on 2 cores
+benchmark-quick: benchmark-ready ## a few obfuscators and attackers: 5 minutes on 2 cores
 	$(BIN)/ddm benchmark --quick $(ARGUMENTS)
 
 # A failed cell, or an attacker below its level, is told in the tables and fails the whole, but not before its end.
@@ -63,7 +63,7 @@ results: benchmark-ready ## docs/results.md and docs/results.json: the benchmark
 
 # One thread each, or the processes' threads would wait for each other's. In the order of the folders: by default files
 # of few tests come last, and those are the longest ones.
-TEST_PROCESSES ?= $(shell nproc)
+TEST_PROCESSES ?= $(shell env -u OMP_NUM_THREADS nproc)
 
 test: $(READY) ## run the tests, a process a core, at most four
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \

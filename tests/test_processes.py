@@ -5,11 +5,11 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import threading
 import time
 
 import pytest
+from running_processes import ps
 from safetensors.torch import load_file
 
 from ddm_core import processes
@@ -76,7 +76,8 @@ def test_sigterm_checkpoints_and_ends_with_143_and_the_same_call_goes_on(train, 
     with pytest.raises(SystemExit) as ended:
         train(params, 2, options)
     assert ended.value.code == 143
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    running = ps("-eo", "args")
+    assert "pytest" in running
     assert str(tmp_path / "kept") not in running, "no process outlives the one that started it"
     said = capfd.readouterr().err
     assert "told to end by SIGTERM" in said

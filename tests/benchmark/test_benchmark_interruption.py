@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from running_processes import ps
 from small_benchmark import CELLS, command, read_yaml, run, write_yaml
 
 STEPS = 100_000  # far more than a test waits for
@@ -53,11 +54,6 @@ def fail_where_it_hangs(process):
     process.send_signal(signal.SIGABRT)
     _, told = process.communicate(timeout=DEADLINE_SECONDS)
     pytest.fail(f"the run does not end; its processes:\n{alive}\nwhat it said:\n{told.decode()}")
-
-
-def ps(*options):
-    """What `ps` prints; nothing where there is no such process."""
-    return subprocess.run(["ps", *options], capture_output=True, text=True, check=False).stdout
 
 
 def children(process):
