@@ -21,6 +21,7 @@ from benchmarks.unseen_photos import CHANNELS, colour_photos, orl_faces
 from ddm_core.data.shards import load_photos
 from ddm_core.evaluation import as_float
 from ddm_core.exact_channels import EXACT_CHANNELS
+from ddm_core.learned_params import PhotoDdmParams
 from ddm_core.networks import CellNetwork
 from ddm_core.obfuscators.cell_code import PATCH, CellLayout, cell_code
 from ddm_core.photos.picture import read_pixels
@@ -62,7 +63,7 @@ def print_carrier() -> None:
     """Print mean signal-to-noise ratio and capacity of both bands, a line a channel."""
     draws = torch_generator(0, "benchmarks/photo bounds")
     renderer = CellNetwork(4 * QUATERNIONS, LAYOUT.carrier**2, 1, 0).requires_grad_(False)
-    renderer.start_linear(*cell_code(LAYOUT, QUATERNIONS).render)
+    renderer.start_linear(*cell_code(LAYOUT, QUATERNIONS, PhotoDdmParams.start).render)
     sent = 0.5 * torch.randn(6, 4 * QUATERNIONS, CELLS, CELLS, generator=draws)
     pictures = F.pixel_shuffle(renderer(sent), LAYOUT.carrier)
     print("\n| channel | robust dB | bits a cell | detail dB | bits a cell |\n|---|---|---|---|---|")

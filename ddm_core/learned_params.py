@@ -95,21 +95,36 @@ class KeyedNetworkSizes(NamedTuple):
     decoder: NetworkSize
 
 
+class CodeStart(NamedTuple):
+    """What keyed DDM's code starts with (`obfuscators.cell_code`); found by trials, docs/experiments.md.
+
+    Angles are the root mean square, in radians, of a quaternion's rotation over detailed photos: large ones
+    drown the noise, but their tails come near pi, where a little noise turns the direction around. Deviations
+    are those of the pixels of x_e, by band.
+    """
+
+    brightness_angle: float
+    robust_angle: float
+    detail_angle: float
+    robust_deviation: float
+    detail_deviation: float
+
+
 @dataclass(frozen=True)
 class KeyedParams(OptimisationParams):
     """Keyed DDM: `quaternions` per cell of 8x8 pixels, and the channel that training sends x_e through.
 
     The linear parts of the networks, which start as a code that works, learn at `linear_learning_rate`. By
-    chance a batch is coded as JPEG, scaled down to no less than `resize_scale_min` and up again, or gets
-    noise of `noise_deviation` in parts of the 0..1 scale.
+    chance a batch is coded as JPEG, scaled down and up again, or gets noise of `noise_deviation` in parts of
+    the 0..1 scale. Scales are drawn from `resize_scale_min` to 1, but `resize_min_share` of them is that
+    least one, the hardest.
     """
 
     keyed: ClassVar[bool] = True
     decrypts: ClassVar[bool] = True
     carrier: ClassVar[int]
     """Pixels of x_e a side for a cell of the photo."""
-    angle_scale: ClassVar[float]
-    """Multiplies the angles that quaternions start with: 1 for detailed photos, more for smooth ones."""
+    start: ClassVar[CodeStart]
     quaternions: int
     linear_learning_rate: float
     jpeg_probability: float
@@ -117,6 +132,7 @@ class KeyedParams(OptimisationParams):
     jpeg_quality_max: int
     resize_probability: float
     resize_scale_min: float
+    resize_min_share: float
     noise_deviation: float
 
     def __post_init__(self) -> None:
@@ -135,6 +151,7 @@ class KeyedParams(OptimisationParams):
             "jpeg_quality_min and jpeg_quality_max must satisfy 1 <= min <= max <= 100",
         )
         require(0.25 <= self.resize_scale_min <= 1, "resize_scale_min must lie in [0.25, 1]")
+        require(0 <= self.resize_min_share <= 1, "resize_min_share must lie in [0, 1]")
         require(0 <= self.noise_deviation <= 0.1, "noise_deviation must lie in [0, 0.1]")
         shares = self.jpeg_probability, self.resize_probability
         require(
@@ -156,7 +173,7 @@ class KeyedDdmParams(KeyedParams):
     """
 
     carrier: ClassVar[int] = 8
-    angle_scale: ClassVar[float] = 2.0
+    start: ClassVar[CodeStart] = CodeStart(1.44, 1.8, 1.8, 0.14, 0.13)  # faces are smooth: large angles
     site_share: ClassVar[float] = 0.0
     method: Literal["keyed_ddm"]
     width: int
@@ -178,7 +195,7 @@ class PhotoDdmParams(KeyedParams):
     """
 
     carrier: ClassVar[int] = 12
-    angle_scale: ClassVar[float] = 1.0
+    start: ClassVar[CodeStart] = CodeStart(1.0, 0.8, 0.6, 0.2, 0.1)
     method: Literal["photo_ddm"]
     encoder_width: int
     encoder_blocks: int
@@ -190,6 +207,7 @@ class PhotoDdmParams(KeyedParams):
     decoder_blocks: int
     site_share: float
     resize_scale_min: float = field(default=0.5, kw_only=True)
+    resize_min_share: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,6 +40,7 @@ CHANNEL = {
     "jpeg_quality_max": 97,
     "resize_probability": 0.5,
     "resize_scale_min": 0.5,
+    "resize_min_share": 0.5,
     "noise_deviation": 0.004,
 }
 

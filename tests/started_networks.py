@@ -7,20 +7,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
-from ddm_core.obfuscators.receiver_start import fit_receiver
 from ddm_core.obfuscators.store import Description, build_networks
+from ddm_core.obfuscators.training_start import fit_to
 from ddm_core.seeding import torch_generator
 
 
 def started_networks(description: Description, pictures: Tensor | None = None) -> nn.Module:
-    """Return the networks of a description, keyed ones with a receiver fitted to pictures or smooth ones.
+    """Return the networks of a description, keyed ones fitted to pictures or smooth ones.
 
     The same description gives the same weights. Pictures are uint8 [n, channels, height, width].
     """
     torch.manual_seed(0)
     networks = build_networks(description)
     if isinstance(networks, KeyedNetworks):
-        fit_receiver(networks, smooth_pictures(48, description.channels) if pictures is None else pictures, 0)
+        fit_to(smooth_pictures(48, description.channels) if pictures is None else pictures, networks, seed=0)
     return networks
 
 

@@ -243,6 +243,7 @@ def test_a_number_that_yaml_reads_as_text_is_explained(write):
         ("train/keyed_ddm/jpeg_probability", 1.1),
         ("train/keyed_ddm/resize_probability", -0.1),
         ("train/keyed_ddm/resize_scale_min", 0.2),
+        ("train/keyed_ddm/resize_min_share", 1.1),
         ("train/keyed_ddm/noise_deviation", -0.1),
         ("recognise/epochs", 0),
         ("recognise/batch_size", 0),

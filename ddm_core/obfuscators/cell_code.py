@@ -22,15 +22,11 @@ import torch
 from torch import Tensor
 
 from ddm_core.channel import resize_matrix
+from ddm_core.learned_params import CodeStart
 
 PATCH = 8  # pixels of the photo a side of one grid cell
 MOST_ANGLE = 2.7  # radians; at pi a rotation's direction is lost
 
-_ROBUST_DEVIATION = 0.2  # of the pixels of x_e, by band
-_DETAIL_DEVIATION = 0.1
-# Root mean square of the angles for detailed photos, radians: large ones drown the noise, but their tails
-# come near pi, where a little noise turns the direction around. Measured: docs/experiments.md.
-_BRIGHTNESS_ANGLE, _ROBUST_ANGLE, _DETAIL_ANGLE = 1.0, 0.8, 0.6
 _NEIGHBOURS = 4  # cells at each side that the inverse of halving is computed over
 
 
@@ -68,50 +64,49 @@ class CellLayout:
 
 
 class CellCode(NamedTuple):
-    """The linear part of encoder and renderer, as 3x3 convolutions [outputs, inputs, 3, 3] and biases."""
+    """The linear part of encoder and renderer, as 3x3 convolutions [outputs, inputs, 3, 3] and biases.
+
+    The encoder's takes pixels around mid grey, in [-0.5, 0.5].
+    """
 
     encode: tuple[Tensor, Tensor]
     render: tuple[Tensor, Tensor]
 
 
-def cell_code(layout: CellLayout, quaternions: int, angle_scale: float = 1.0) -> CellCode:
-    """Return the start for more than `layout.robust` and at most carrier^2 / 4 quaternions a cell.
-
-    `angle_scale` multiplies the angles, for photos that are less detailed.
-    """
+def cell_code(layout: CellLayout, quaternions: int, start: CodeStart) -> CellCode:
+    """Return the start for more than `layout.robust` and at most carrier^2 / 4 quaternions a cell."""
     patterns, deviations = _photo_patterns(layout, 3 * quaternions)
     slots = _slots(layout.robust, quaternions)
     angles = torch.zeros(3 * quaternions, layout.pixels)
     for members in slots:
         spread = deviations[members]
         # Of all gains that spend the same angle, these give the least squared error over the three.
-        angle = _BRIGHTNESS_ANGLE if members[0] < 2 else _ROBUST_ANGLE
+        angle = start.brightness_angle if members[0] < 2 else start.robust_angle
         if members[0] >= 3 * layout.robust:
-            angle = _DETAIL_ANGLE
-        gains = angle_scale * angle / (spread * spread.sum()).sqrt()
+            angle = start.detail_angle
+        gains = angle / (spread * spread.sum()).sqrt()
         angles[members] = patterns[members] * gains[:, None]
     order = [index for members in slots for index in members]
     encode = torch.zeros(3 * quaternions, layout.pixels, 3, 3)
     encode[..., 1, 1] = angles[order]
-    mid_grey = encode[..., 1, 1].sum(dim=1) * 0.5
     return CellCode(
-        encode=(encode, -mid_grey),
+        encode=(encode, torch.zeros(3 * quaternions)),
         render=(
-            _as_convolution(carrier_patterns(layout, 4 * quaternions), layout.carrier),
+            _as_convolution(carrier_patterns(layout, 4 * quaternions, start), layout.carrier),
             torch.full((layout.carrier**2,), 0.5),
         ),
     )
 
 
 @cache
-def carrier_patterns(layout: CellLayout, count: int) -> Tensor:
+def carrier_patterns(layout: CellLayout, count: int, start: CodeStart) -> Tensor:
     """Return `count` patterns of 3x3 cells around the one in the middle, the most robust first.
 
     Scaled so that unit quaternions give the bands' deviations.
     """
     cell = layout.carrier**2
-    robust = _scaled(_robust_patterns(layout), _ROBUST_DEVIATION, cell)
-    detail = _scaled(_detail_patterns(layout)[: count - len(robust)], _DETAIL_DEVIATION, cell)
+    robust = _scaled(_robust_patterns(layout), start.robust_deviation, cell)
+    detail = _scaled(_detail_patterns(layout)[: count - len(robust)], start.detail_deviation, cell)
     return torch.cat([robust, detail])
 
 

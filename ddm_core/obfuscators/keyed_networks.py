@@ -58,7 +58,7 @@ class KeyedNetworks(nn.Module):
         self.renderer = CellNetwork(4 * count, carrier, *sizes.renderer)
         self.seeker = BlendedCellNetwork(carrier, carrier, 4 * count, *sizes.seeker)
         self.decoder = BlendedCellNetwork(3 * count, 7 * count, pixels, *sizes.decoder)
-        start = cell_code(self.layout, count, params.angle_scale)
+        start = cell_code(self.layout, count, params.start)
         self.encoder.start_linear(*start.encode)
         self.renderer.start_linear(*start.render)
 
@@ -93,11 +93,14 @@ class KeyedNetworks(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the latent z: exactly unit quaternions [batch, n, 4, rows, columns]."""
-        whole = pad_to_multiple(images, PATCH)
-        rotations = self._group(self.encoder(F.pixel_unshuffle(whole, PATCH)), 3)
+        rotations = self._group(self.encoder(self.cells(images)), 3)
         length = (rotations.square().sum(dim=2, keepdim=True) + 1e-12).sqrt()
         # Bends long vectors alone: they approach MOST_ANGLE.
         return quaternions.exponential(rotations / (1 + (length / MOST_ANGLE) ** 8) ** 0.125)
+
+    def cells(self, images: Tensor) -> Tensor:
+        """Return what the encoder takes: cells around mid grey, which so lies around the photo, too."""
+        return F.pixel_unshuffle(pad_to_multiple(images, PATCH) - 0.5, PATCH)
 
     def render(self, rotated: Tensor) -> Tensor:
         """Return x_e in neutral colours, rounded to 8 bits.
@@ -197,12 +200,13 @@ def _random_channel(
     hidden: Tensor, params: KeyedDdmParams | PhotoDdmParams, generator: torch.Generator, part: BatchPart
 ) -> Tensor:
     draw, which = torch.rand(2, generator=generator).tolist()
-    least = params.resize_scale_min
+    least, least_share = params.resize_scale_min, params.resize_min_share
     if draw < params.jpeg_probability:
         quality = _quality(params, generator)
         return simulate_jpeg(hidden, quality) if len(hidden) else hidden
     if draw < params.jpeg_probability + params.resize_probability:
-        return simulate_resize(hidden, least + (1 - least) * which) if len(hidden) else hidden
+        above = max(0.0, which - least_share) / max(1e-9, 1 - least_share)
+        return simulate_resize(hidden, least + (1 - least) * above) if len(hidden) else hidden
     noise = part.of(torch.randn(part.whole, *hidden.shape[1:], generator=generator))
     return round_to_8_bits(hidden + params.noise_deviation * noise.to(hidden.device))
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ddm_core.discrepancy import root_mean_square_error
+from ddm_core.discrepancy import mean_absolute_error, root_mean_square_error
 from ddm_core.learned_params import LearnedParams
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.receiver_start import fit_receiver, photos_to_fit
+from ddm_core.obfuscators.sender_start import fit_sender
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.seeding import make_deterministic
 from ddm_core.training import PAPER, Goal
@@ -21,17 +22,25 @@ def fresh_networks(
     """Return the networks as the training `name` begins with them.
 
     `sample` gives that many photos of the training, or all where there are fewer, uint8 [n, channels,
-    height, width]: the receiver of keyed networks is fitted to them.
+    height, width]: sender and receiver of keyed networks are fitted to them.
     """
     make_deterministic(params.seed, f"train/{name}", params.threads)
     networks = build_networks(description)
     if isinstance(networks, KeyedNetworks):
-        fit_receiver(networks, sample(photos_to_fit(description.image_size)), params.seed)
+        photos = sample(photos_to_fit(description.image_size))
+        fit_to(photos, networks, params.seed)
     return networks
+
+
+def fit_to(photos: Tensor, networks: KeyedNetworks, seed: int) -> None:
+    """Fit the linear parts of sender and receiver to uint8 photos [n, channels, height, width]."""
+    fit_sender(networks, photos, seed)
+    fit_receiver(networks, photos, seed)
 
 
 def training_goal(networks: nn.Module) -> Goal:
     """Return what these networks' training minimises, and the rates that their parts learn at."""
     if isinstance(networks, KeyedNetworks):
-        return Goal(root_mean_square_error, networks.parameter_groups())
+        distance = root_mean_square_error if networks.params.site_share else mean_absolute_error
+        return Goal(distance, networks.parameter_groups())
     return PAPER

@@ -21,7 +21,7 @@ NOT_CHOSEN = ("method", "seed", "threads", "split")
 """Settings that are no merit of a model: what it is, and under which conditions it is made."""
 CHANNEL_SETTINGS = (
     *("jpeg_probability", "jpeg_quality_min", "jpeg_quality_max", "resize_probability", "resize_scale_min"),
-    *("noise_deviation", "site_share"),
+    *("resize_min_share", "noise_deviation", "site_share"),
 )
 """Settings of the channel that training goes through: with them the PSNR seen in training changes meaning."""
 
