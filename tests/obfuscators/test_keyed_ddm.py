@@ -224,7 +224,8 @@ def test_protocols_tell_what_each_method_offers(networks, ddm_params):
             | {"jpeg_quality_min": 75, "jpeg_quality_max": 75},
             "jpeg",
         ),
-        ({"jpeg_probability": 0.0, "resize_probability": 1.0}, "resize"),
+        ({"jpeg_probability": 0.0, "resize_probability": 1.0, "resize_min_share": 0.0}, "resize"),
+        ({"jpeg_probability": 0.0, "resize_probability": 1.0, "resize_min_share": 1.0}, "halving"),
         ({"jpeg_probability": 0.0, "resize_probability": 0.0, "noise_deviation": 0.0}, "png"),
         ({"jpeg_probability": 0.0, "resize_probability": 0.0, "noise_deviation": 0.01}, "noise"),
     ],
@@ -247,6 +248,7 @@ def test_training_sends_the_hidden_photo_through_the_exact_channel(
     expected = {
         "jpeg": lambda: simulate_jpeg(hidden, 75),
         "resize": lambda: simulate_resize(hidden, 0.5 + which * 0.5),
+        "halving": lambda: simulate_resize(hidden, 0.5),
         "png": lambda: hidden,
         "noise": lambda: round_to_8_bits(hidden + 0.01 * torch.randn(hidden.shape, generator=draws)),
     }[channel]()

@@ -15,11 +15,14 @@ from ddm_core.discrepancy import root_mean_square_error
 from ddm_core.errors import DdmError
 from ddm_core.exact_channels import EXACT_CHANNELS
 from ddm_core.keys import nonce_stream
+from ddm_core.learned_params import KeyedDdmParams, PhotoDdmParams
 from ddm_core.metrics import psnr_db
 from ddm_core.obfuscators.cell_code import PATCH, CellLayout, carrier_patterns
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks, wholeness
-from ddm_core.obfuscators.store import Description, load_obfuscator, save_obfuscator
+from ddm_core.obfuscators.receiver_start import fit_receiver
+from ddm_core.obfuscators.sender_start import fit_sender
+from ddm_core.obfuscators.store import Description, build_networks, load_obfuscator, save_obfuscator
 from ddm_core.seeding import make_deterministic, torch_generator
 from ddm_core.training import Goal, train
 
@@ -87,13 +90,41 @@ def test_a_quaternion_that_never_arrived_has_a_finite_gradient():
     assert lost.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(("carrier", "robust"), [(12, 9), (8, 4)])
-def test_halving_keeps_the_robust_band_and_takes_the_detail_band(carrier, robust):
-    patterns = carrier_patterns(CellLayout(3, carrier), carrier**2)
+@pytest.mark.parametrize(("params", "robust"), [(PhotoDdmParams, 9), (KeyedDdmParams, 4)])
+def test_halving_keeps_the_robust_band_and_takes_the_detail_band(params, robust):
+    carrier = params.carrier
+    patterns = carrier_patterns(CellLayout(3, carrier), carrier**2, params.start)
     halve = resize_matrix(3 * carrier, 3 * carrier // 2)
     left = (halve @ patterns @ halve.T).flatten(1).norm(dim=1) / patterns.flatten(1).norm(dim=1)
     assert left[: 4 * robust].min() > 0.2
     assert left[4 * robust :].max() < 0.05
+
+
+def test_patterns_that_are_fitted_across_cells_say_more_of_a_halved_face(keyed_ddm_params, faces):
+    """Against robust patterns that are the DCT of single cells, on other faces than those fitted to."""
+    restored = []
+    for fits in ((fit_receiver,), (fit_sender, fit_receiver)):
+        torch.manual_seed(0)
+        networks = build_networks(Description(keyed_ddm_params, 1, 64))
+        for fit in fits:
+            fit(networks, faces[:64], 0)
+        sender = KeyedDdm(networks.eval(), KEY)
+        photos, own = faces[64:].float() / 255, nonces("fitted", 16)
+        received = EXACT_CHANNELS["resize50"](sender.encrypt(photos, own))
+        restored.append(psnr_db(sender.decrypt(received, own), photos).mean())
+    assert restored[1] > restored[0] + 0.1
+
+
+def test_what_is_fitted_across_cells_keeps_the_deviations_of_the_angles(keyed_ddm_params, faces):
+    params, deviations = keyed_ddm_params, []
+    for fits in ((), (fit_sender,)):
+        torch.manual_seed(0)
+        networks = build_networks(Description(params, 1, 64))
+        for fit in fits:
+            fit(networks, faces, 0)
+        grid = networks.encoder.linear(networks.cells(faces.float() / 255))
+        deviations.append(grid.std(dim=(0, 2, 3)))
+    torch.testing.assert_close(deviations[1], deviations[0], rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(("channel", "least"), [("png", 30), ("jpeg75", 28), ("photo_site", 24)])
@@ -183,7 +214,7 @@ def test_the_model_trains_from_its_start_and_comes_back_from_its_folder(photo_dd
     torch.testing.assert_close(loaded.encrypt(images, own), same.encrypt(images, own), rtol=0, atol=1.1 / 255)
 
 
-@pytest.mark.parametrize(("channel", "least"), [("png", 34), ("jpeg75", 31), ("resize50", 27)])
+@pytest.mark.parametrize(("channel", "least"), [("png", 36), ("jpeg75", 33), ("resize50", 27.5)])
 def test_a_grey_face_needs_no_larger_x_e(keyed_ddm_params, faces, channel, least):
     params = dataclasses.replace(keyed_ddm_params, quaternions=16)
     make_deterministic(0, "tests/photo ddm", threads=1)
