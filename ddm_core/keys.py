@@ -1,9 +1,10 @@
-"""Master keys, nonces, and the keystream of Haar-uniform unit quaternions.
+"""Master keys, nonces, and the keystream of Haar-uniform unit quaternions and octonions.
 
 master key (32 bytes) --HKDF-SHA256, salted by the nonce--> subkey of one photo
 subkey --ChaCha20--> uniform words --Box-Muller--> four Gaussians --normalised--> one unit quaternion
 
-Four independent Gaussians, normalised, are uniform on the sphere S3, which is SU(2) with its Haar measure.
+Four independent Gaussians, normalised, are uniform on the sphere S3, which is SU(2) with its Haar measure;
+eight, an octonion, on S7.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hmac
 import os
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddm_core.errors import DdmError
 from ddm_core.seeding import derive_bytes
@@ -27,6 +28,15 @@ TAG_BYTES = 8
 _KEYSTREAM_INFO = b"ddm-pipeline keystream v1"
 _BLOCK_BYTES = 64  # of ChaCha20
 _TAG_INFO = b"ddm-pipeline nonce tag v1"
+
+
+class Grid(NamedTuple):
+    """The rotations of one photo: so many quaternions a cell, the first joined in pairs to octonions."""
+
+    octonions: int
+    quaternions: int
+    rows: int
+    columns: int
 
 
 def generate_key() -> bytes:
@@ -80,10 +90,8 @@ def keystream(key: bytes, nonces: Sequence[bytes], length: int, purpose: str) ->
     return numpy.frombuffer(stream, dtype=numpy.uint8).reshape(len(nonces), length)
 
 
-def haar_quaternions(
-    key: bytes, nonces: Sequence[bytes], quaternions: int, height: int, width: int
-) -> Tensor:
-    """Return one keystream a nonce: float32 unit quaternions [len(nonces), quaternions, 4, height, width].
+def haar_rotations(key: bytes, nonces: Sequence[bytes], grid: Grid) -> Tensor:
+    """Return one keystream a nonce: float32 [len(nonces), quaternions, 4, rows, columns] of unit norm.
 
     Raises:
         DdmError: a key or nonce of the wrong length.
@@ -91,15 +99,14 @@ def haar_quaternions(
     import torch
 
     check_key(key, "the master key")
-    grid = quaternions, height, width
-    return torch.stack([haar_rows(key, nonce, grid, range(height)) for nonce in nonces])
+    return torch.stack([haar_rows(key, nonce, grid, range(grid.rows)) for nonce in nonces])
 
 
-def haar_rows(key: bytes, nonce: bytes, grid: tuple[int, int, int], rows: range) -> Tensor:
-    """Return consecutive rows of one photo's keystream: float32 [quaternions, 4, len(rows), width].
+def haar_rows(key: bytes, nonce: bytes, grid: Grid, rows: range) -> Tensor:
+    """Return consecutive rows of one photo's keystream: float32 [quaternions, 4, len(rows), columns].
 
-    They are those of `haar_quaternions` for the whole `grid` of quaternions x height x width; the cost is
-    that of the rows alone, because ChaCha20 can start anywhere.
+    They are those of `haar_rotations` for the whole `grid`; the cost is that of the rows alone, because
+    ChaCha20 can start anywhere.
 
     Raises:
         DdmError: a key or nonce of the wrong length.
@@ -108,7 +115,7 @@ def haar_rows(key: bytes, nonce: bytes, grid: tuple[int, int, int], rows: range)
     import torch
 
     check_key(key, "the master key")
-    quaternions, height, width = grid
+    octonions, quaternions, height, width = grid
     subkey = _subkey(key, nonce)
     if len(rows) == height:
         gaussians = _gaussians(subkey, 0, 4 * quaternions * height * width)
@@ -116,7 +123,10 @@ def haar_rows(key: bytes, nonce: bytes, grid: tuple[int, int, int], rows: range)
         starts = [(plane * height + rows.start) * width for plane in range(4 * quaternions)]
         gaussians = numpy.concatenate([_gaussians(subkey, start, len(rows) * width) for start in starts])
     gaussians = gaussians.reshape(quaternions, 4, len(rows), width)
-    return torch.from_numpy(gaussians / numpy.linalg.norm(gaussians, axis=1, keepdims=True)).float()
+    power = numpy.square(gaussians).sum(axis=1, keepdims=True)
+    pairs = power[: 2 * octonions].reshape(octonions, 2, 1, len(rows), width)
+    power[: 2 * octonions] = pairs.sum(axis=1).repeat(2, axis=0)
+    return torch.from_numpy(gaussians / numpy.sqrt(power)).float()
 
 
 def _gaussians(subkey: bytes, start: int, count: int) -> numpy.ndarray:

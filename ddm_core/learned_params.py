@@ -98,7 +98,7 @@ class KeyedNetworkSizes(NamedTuple):
 class CodeStart(NamedTuple):
     """What keyed DDM's code starts with (`obfuscators.cell_code`); found by trials, docs/experiments.md.
 
-    Angles are the root mean square, in radians, of a quaternion's rotation over detailed photos: large ones
+    Angles are the root mean square, in radians, of a group's rotation over detailed photos: large ones
     drown the noise, but their tails come near pi, where a little noise turns the direction around. Deviations
     are those of the pixels of x_e, by band.
     """
@@ -124,6 +124,8 @@ class KeyedParams(OptimisationParams):
     decrypts: ClassVar[bool] = True
     carrier: ClassVar[int]
     """Pixels of x_e a side for a cell of the photo."""
+    octonions: ClassVar[int]
+    """Pairs of robust quaternions that are joined."""
     start: ClassVar[CodeStart]
     quaternions: int
     linear_learning_rate: float
@@ -173,7 +175,8 @@ class KeyedDdmParams(KeyedParams):
     """
 
     carrier: ClassVar[int] = 8
-    start: ClassVar[CodeStart] = CodeStart(1.44, 1.8, 1.8, 0.14, 0.13)  # faces are smooth: large angles
+    octonions: ClassVar[int] = 2
+    start: ClassVar[CodeStart] = CodeStart(2.0, 2.2, 1.8, 0.14, 0.13)  # faces are smooth: large angles
     site_share: ClassVar[float] = 0.0
     method: Literal["keyed_ddm"]
     width: int
@@ -195,6 +198,7 @@ class PhotoDdmParams(KeyedParams):
     """
 
     carrier: ClassVar[int] = 12
+    octonions: ClassVar[int] = 2  # more would lose at photo sites what they gain elsewhere
     start: ClassVar[CodeStart] = CodeStart(1.0, 0.8, 0.6, 0.2, 0.1)
     method: Literal["photo_ddm"]
     encoder_width: int

@@ -1,4 +1,7 @@
-"""Unit quaternions as torch tensors; the component axis is the third: [batch, n, 4, height, width]."""
+"""Unit quaternions as torch tensors; the component axis is the third: [batch, n, 4, height, width].
+
+All but `multiply` know no number of components: they hold for octonions, with eight, as well.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +41,6 @@ def multiply(p: Tensor, q: Tensor) -> Tensor:
         ],
         dim=2,
     )
-
-
-def random_unit(shape: tuple[int, int, int, int], generator: torch.Generator) -> Tensor:
-    """Return Haar-uniform unit quaternions [batch, n, 4, height, width] for training; shape (b, n, h, w)."""
-    batch, count, height, width = shape
-    return normalise(torch.randn(batch, count, 4, height, width, generator=generator))
 
 
 def exponential(rotations: Tensor) -> Tensor:

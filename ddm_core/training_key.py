@@ -30,6 +30,7 @@ TRAINING_CODE = (
     "channel.py",
     "keys.py",
     "quaternions.py",
+    "rotations.py",
     "metrics.py",
     "seeding.py",
 )

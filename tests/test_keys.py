@@ -19,10 +19,11 @@ from ddm_core.keys import (
     KEY_BYTES,
     NONCE_BYTES,
     TAG_BYTES,
+    Grid,
     check_nonce_tag,
     fresh_nonces,
     generate_key,
-    haar_quaternions,
+    haar_rotations,
     haar_rows,
     nonce_stream,
     nonce_tag,
@@ -50,27 +51,28 @@ def umask(mask):
 
 @few
 @given(KEYS, NONCES)
-def test_same_key_and_nonce_give_the_same_unit_quaternions(key, nonce):
-    first, second = (haar_quaternions(key, [nonce], 2, 3, 5) for _ in range(2))
-    assert first.shape == (1, 2, 4, 3, 5)
+def test_same_key_and_nonce_give_the_same_unit_octonions_and_quaternions(key, nonce):
+    first, second = (haar_rotations(key, [nonce], Grid(1, 4, 3, 5)) for _ in range(2))
+    assert first.shape == (1, 4, 4, 3, 5)
     assert first.equal(second)
-    assert (first.double().norm(dim=2) - 1).abs().max() < 2e-7
+    assert (first[:, :2].double().flatten(1, 2).norm(dim=1) - 1).abs().max() < 2e-7
+    assert (first[:, 2:].double().norm(dim=2) - 1).abs().max() < 2e-7
 
 
 @few
 @given(KEYS, KEYS, NONCES, NONCES)
 def test_another_key_or_nonce_gives_another_keystream(key, other_key, nonce, other_nonce):
-    keystream = haar_quaternions(key, [nonce], 1, 2, 2)
-    assert keystream.equal(haar_quaternions(other_key, [nonce], 1, 2, 2)) == (key == other_key)
-    assert keystream.equal(haar_quaternions(key, [other_nonce], 1, 2, 2)) == (nonce == other_nonce)
+    keystream = haar_rotations(key, [nonce], Grid(0, 1, 2, 2))
+    assert keystream.equal(haar_rotations(other_key, [nonce], Grid(0, 1, 2, 2))) == (key == other_key)
+    assert keystream.equal(haar_rotations(key, [other_nonce], Grid(0, 1, 2, 2))) == (nonce == other_nonce)
 
 
 @few
 @given(KEYS, st.lists(NONCES, min_size=1, max_size=4, unique=True))
 def test_a_keystream_does_not_depend_on_the_other_photos_of_the_batch(key, nonces):
-    together = haar_quaternions(key, nonces, 1, 2, 2)
+    together = haar_rotations(key, nonces, Grid(0, 1, 2, 2))
     for row, nonce in zip(together, nonces, strict=True):
-        assert row.equal(haar_quaternions(key, [nonce], 1, 2, 2)[0])
+        assert row.equal(haar_rotations(key, [nonce], Grid(0, 1, 2, 2))[0])
 
 
 def test_the_keystream_is_hkdf_then_chacha20_then_box_muller():
@@ -86,12 +88,14 @@ def test_the_keystream_is_hkdf_then_chacha20_then_box_muller():
     ]
     expected = numpy.array(gaussians) / math.hypot(*gaussians)
     # one cell: the four Gaussians of one quaternion are neighbours in the stream
-    assert haar_quaternions(KEY, [NONCE], 1, 1, 1).flatten().numpy() == pytest.approx(expected, abs=1e-7)
+    assert haar_rotations(KEY, [NONCE], Grid(0, 1, 1, 1)).flatten().numpy() == pytest.approx(
+        expected, abs=1e-7
+    )
 
 
 def test_the_keystream_is_uniform_on_the_sphere():
     nonces = list(nonce_stream(0, "tests/haar", 200))
-    samples = haar_quaternions(KEY, nonces, 2, 5, 5).movedim(2, -1).reshape(-1, 4).double().numpy()
+    samples = haar_rotations(KEY, nonces, Grid(0, 2, 5, 5)).movedim(2, -1).reshape(-1, 4).double().numpy()
     # a component t of a uniform point on S3 has density 2/pi sqrt(1 - t^2)
     marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)
     for component in samples.T:
@@ -99,9 +103,20 @@ def test_the_keystream_is_uniform_on_the_sphere():
     assert samples.T @ samples / len(samples) == pytest.approx(numpy.eye(4) / 4, abs=0.012)
 
 
+def test_octonions_of_the_keystream_are_uniform_on_their_sphere():
+    nonces = list(nonce_stream(0, "tests/haar", 200))
+    rotations = haar_rotations(KEY, nonces, Grid(1, 2, 5, 5))
+    samples = rotations.flatten(1, 2).movedim(1, -1).reshape(-1, 8).double().numpy()
+    # a component t of a uniform point on S7 has a density in proportion to (1 - t^2)^(5/2)
+    marginal = stats.beta(3.5, 3.5, loc=-1, scale=2)
+    for component in samples.T:
+        assert stats.kstest(component, marginal.cdf).pvalue > 0.01
+    assert samples.T @ samples / len(samples) == pytest.approx(numpy.eye(8) / 8, abs=0.012)
+
+
 def test_neighbouring_nonces_and_cells_give_unrelated_quaternions():
     nonces = list(nonce_stream(0, "tests/neighbours", 400))
-    samples = haar_quaternions(KEY, nonces, 1, 4, 4)[:, 0].double()
+    samples = haar_rotations(KEY, nonces, Grid(0, 1, 4, 4))[:, 0].double()
     marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)
     # the inner product of two independent uniform points has the same distribution as a component
     next_nonce = (samples[0::2] * samples[1::2]).sum(1)
@@ -113,13 +128,13 @@ def test_neighbouring_nonces_and_cells_give_unrelated_quaternions():
 @pytest.mark.parametrize("length", [0, NONCE_BYTES - 1, NONCE_BYTES + 1, 16])
 def test_a_nonce_of_the_wrong_length_is_refused(length):
     with pytest.raises(DdmError, match=f"nonce has {length} bytes; it must have 12"):
-        haar_quaternions(KEY, [bytes(length)], 1, 1, 1)
+        haar_rotations(KEY, [bytes(length)], Grid(0, 1, 1, 1))
 
 
 @pytest.mark.parametrize("length", [0, 16, KEY_BYTES - 1, KEY_BYTES + 1])
 def test_a_key_of_the_wrong_length_is_refused(length):
     with pytest.raises(DdmError, match=f"master key has {length} bytes"):
-        haar_quaternions(bytes(length), [NONCE], 1, 1, 1)
+        haar_rotations(bytes(length), [NONCE], Grid(0, 1, 1, 1))
 
 
 # Nonces
@@ -231,16 +246,17 @@ def test_a_missing_key_file_says_how_to_make_one(tmp_path):
 
 
 @few
-@given(KEYS, NONCES, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)), st.data())
-def test_rows_are_those_of_the_whole_grid_wherever_they_start(key, nonce, grid, data):
-    first = data.draw(st.integers(0, grid[1] - 1))
-    last = data.draw(st.integers(first + 1, grid[1]))
-    whole = haar_quaternions(key, [nonce], *grid)[0]
+@given(KEYS, NONCES, st.tuples(st.integers(2, 3), st.integers(1, 9), st.integers(1, 9)), st.data())
+def test_rows_are_those_of_the_whole_grid_wherever_they_start(key, nonce, shape, data):
+    grid = Grid(data.draw(st.integers(0, 1)), *shape)
+    first = data.draw(st.integers(0, grid.rows - 1))
+    last = data.draw(st.integers(first + 1, grid.rows))
+    whole = haar_rotations(key, [nonce], grid)[0]
     assert haar_rows(key, nonce, grid, range(first, last)).equal(whole[:, :, first:last])
 
 
 def test_rows_far_into_a_huge_grid_cost_no_more_than_themselves():
     """The grid's stream has 30 GB; in time and memory only what is asked for counts."""
-    rows = haar_rows(KEY, NONCE, (4, 20_000, 20_000), range(19_999, 20_000))
+    rows = haar_rows(KEY, NONCE, Grid(0, 4, 20_000, 20_000), range(19_999, 20_000))
     assert rows.shape == (4, 4, 1, 20_000)
     assert (rows.double().norm(dim=1) - 1).abs().max() < 2e-7

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from ddm_core.quaternions import conjugate, multiply, normalise, random_unit
+from ddm_core.quaternions import conjugate, multiply, normalise
 from ddm_core.seeding import torch_generator
 
 COMPONENTS = st.floats(-100, 100, width=32)
@@ -99,13 +99,3 @@ def test_gradients_of_a_vanishing_group_are_finite():
     normalise(vectors)[:, :, 2].sum().backward()
     assert vectors.grad.isfinite().all()
     assert vectors.grad[..., 1].abs().sum() > 0
-
-
-def test_random_units_follow_their_generator():
-    first, same, other = (
-        random_unit((2, 3, 4, 5), torch_generator(seed, "tests/units")) for seed in (0, 0, 1)
-    )
-    assert first.shape == (2, 3, 4, 4, 5)
-    assert first.equal(same)
-    assert not first.equal(other)
-    assert (first.double().norm(dim=2) - 1).abs().max() < 3e-7

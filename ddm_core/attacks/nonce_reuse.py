@@ -14,7 +14,7 @@ from ddm_core.attacks.one_training import one_training
 from ddm_core.attacks.protocol import Outcome, Target
 from ddm_core.attacks.recognition import Obfuscate, train_recogniser
 from ddm_core.evaluation import as_float
-from ddm_core.keys import haar_quaternions, nonce_stream
+from ddm_core.keys import haar_rotations, nonce_stream
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 
 NONCES = 4  # the whole control is repeated under so many nonces, each reused for every photo
@@ -52,7 +52,7 @@ def under_one_nonce(target: Target, nonce: bytes) -> Obfuscate:
 
 def _around_keyed_ddm(victim: KeyedDdm, nonce: bytes, target: Target) -> Obfuscate:
     grid = victim.networks.grid(target.test.images)
-    rotation = haar_quaternions(victim.master_key, [nonce], *grid).to(target.device)
+    rotation = haar_rotations(victim.master_key, [nonce], grid).to(target.device)
 
     @torch.no_grad()
     def obfuscate(images: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ An RGB patch becomes 12x12 pixels of x_e, a grey one may do with 8x8. Two bands 
 overlap:
 
 - The robust band: what is left when x_e is scaled to half its size, 6x6 or 4x4 patterns. They are the DCT of
-  the halved picture, drawn such that halving gives them back. They carry the nine or four robust quaternions.
+  the halved picture, drawn such that halving gives them back. They carry nine or four robust quaternions, of
+  which pairs may be joined to octonions.
 - The detail band: patterns that halving removes and that therefore cost the robust band nothing. They carry
   all other quaternions; a receiver of a halved picture goes without them.
 
@@ -32,10 +33,14 @@ _NEIGHBOURS = 4  # cells at each side that the inverse of halving is computed ov
 
 @dataclass(frozen=True)
 class CellLayout:
-    """A cell: PATCH x PATCH pixels of so many channels become `carrier` x `carrier` grey pixels of x_e."""
+    """A cell: PATCH x PATCH pixels of so many channels become `carrier` x `carrier` grey pixels of x_e.
+
+    Of its robust quaternions the first 2 * `octonions` are joined in pairs.
+    """
 
     channels: int
     carrier: int
+    octonions: int = 0
 
     @property
     def pixels(self) -> int:
@@ -51,6 +56,14 @@ class CellLayout:
     def robust(self) -> int:
         """Return how many quaternions a halved picture still holds."""
         return self.halved**2 // 4
+
+    def sizes(self, quaternions: int) -> list[int]:
+        """Return how many numbers each group holds, octonions first."""
+        return [7] * self.octonions + [3] * (quaternions - 2 * self.octonions)
+
+    def numbers(self, quaternions: int) -> int:
+        """Return how many numbers all groups hold."""
+        return sum(self.sizes(quaternions))
 
     @property
     def side(self) -> int:
@@ -75,22 +88,23 @@ class CellCode(NamedTuple):
 
 def cell_code(layout: CellLayout, quaternions: int, start: CodeStart) -> CellCode:
     """Return the start for more than `layout.robust` and at most carrier^2 / 4 quaternions a cell."""
-    patterns, deviations = _photo_patterns(layout, 3 * quaternions)
-    slots = _slots(layout.robust, quaternions)
-    angles = torch.zeros(3 * quaternions, layout.pixels)
+    numbers, robust = layout.numbers(quaternions), layout.numbers(layout.robust)
+    patterns, deviations = _photo_patterns(layout, numbers)
+    slots = _slots(layout, quaternions)
+    angles = torch.zeros(numbers, layout.pixels)
     for members in slots:
         spread = deviations[members]
-        # Of all gains that spend the same angle, these give the least squared error over the three.
+        # Of all gains that spend the same angle, these give the least squared error over the group.
         angle = start.brightness_angle if members[0] < 2 else start.robust_angle
-        if members[0] >= 3 * layout.robust:
+        if members[0] >= robust:
             angle = start.detail_angle
         gains = angle / (spread * spread.sum()).sqrt()
         angles[members] = patterns[members] * gains[:, None]
     order = [index for members in slots for index in members]
-    encode = torch.zeros(3 * quaternions, layout.pixels, 3, 3)
+    encode = torch.zeros(numbers, layout.pixels, 3, 3)
     encode[..., 1, 1] = angles[order]
     return CellCode(
-        encode=(encode, torch.zeros(3 * quaternions)),
+        encode=(encode, torch.zeros(numbers)),
         render=(
             _as_convolution(carrier_patterns(layout, 4 * quaternions, start), layout.carrier),
             torch.full((layout.carrier**2,), 0.5),
@@ -168,15 +182,16 @@ def _square_dct(size: int) -> list[tuple[int, int, Tensor]]:
     return [(row, column, torch.outer(matrix[row], matrix[column])) for row, column in places]
 
 
-def _slots(robust: int, quaternions: int) -> list[list[int]]:
-    """Return which three coefficients each quaternion holds: a large one with two small ones, by band."""
-    groups = []
-    for first, last in ((0, min(robust, quaternions)), (robust, quaternions)):
-        count = max(0, last - first)
-        starts = [3 * first + third * count for third in range(3)]
-        thirds = [list(range(start, start + count)) for start in starts]
-        thirds[1].reverse()
-        groups += [list(members) for members in zip(*thirds, strict=True)]
+def _slots(layout: CellLayout, quaternions: int) -> list[list[int]]:
+    """Return which coefficients each group holds, large ones with small ones: octonions, robust, detail."""
+    groups: list[list[int]] = []
+    robust = layout.robust - 2 * layout.octonions
+    for count, size in ((layout.octonions, 7), (robust, 3), (quaternions - layout.robust, 3)):
+        first = sum(map(len, groups))
+        rows = [list(range(first + row * count, first + (row + 1) * count)) for row in range(size)]
+        for row in rows[1::2]:
+            row.reverse()
+        groups += [list(members) for members in zip(*rows, strict=True)]
     return groups
 
 

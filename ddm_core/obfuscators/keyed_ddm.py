@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddm_core.errors import DdmError
-from ddm_core.keys import haar_quaternions
+from ddm_core.keys import haar_rotations
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.protocol import check_one_nonce_an_image
 
@@ -87,4 +87,4 @@ class KeyedDdm:
             )
 
     def _rotation(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
-        return haar_quaternions(self.master_key, nonces, *self.networks.grid(images)).to(images.device)
+        return haar_rotations(self.master_key, nonces, self.networks.grid(images)).to(images.device)

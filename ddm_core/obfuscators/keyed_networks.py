@@ -1,16 +1,16 @@
 """Keyed DDM's networks: the latent of the photo is rotated by the keystream before anything is drawn.
 
-encoder E: photo -> unit quaternions z, a grid of n quaternions a cell of 8x8 pixels
-z' = k z (Hamilton product): Haar measure is invariant, so z' is uniform whatever z is
+encoder E: photo -> unit octonions and quaternions z, a grid of some a cell of 8x8 pixels
+z' = k z: Haar measure is invariant, so z' is uniform whatever z is (`rotations`)
 renderer R: x_e = R(z'); the photo cannot reach x_e any other way, since R takes nothing but z'
 receiver: seeker S reads z' from x_e, z = k* z', decoder: photo
 
-The code that they start with is `cell_code`: some quaternions of each cell survive halving, the others hold
-the detail that halving takes away. A rotation vector holds three numbers (z = exp(v)), which gives brightness
-the whole circle.
+The code that they start with is `cell_code`: some quaternions of each cell survive halving, joined in pairs
+to octonions as far as they go; the others hold the detail that halving takes away. A rotation vector holds
+three numbers, or seven (z = exp(v)), which gives brightness the whole circle.
 
-Seeker and decoder do not bring what they read back to unit norm: a quaternion that the channel has destroyed
-arrives short, and the decoder goes without it.
+Seeker and decoder do not bring what they read back to unit norm: what the channel has destroyed arrives
+short, and the decoder goes without it.
 
 x_e is drawn in one channel. A colour model repeats it over RGB and reads the luma of what arrives, so that
 chroma subsampling costs nothing; a copy stored in grey decrypts just as well. A photo whose sides are no
@@ -25,9 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddm_core import quaternions
+from ddm_core import rotations
 from ddm_core.channel import luma, round_to_8_bits, simulate_jpeg, simulate_resize, simulate_site
 from ddm_core.data_parallel import BatchPart, whole_batch
+from ddm_core.keys import Grid
 from ddm_core.learned_params import KeyedDdmParams, PhotoDdmParams
 from ddm_core.networks import BlendedCellNetwork, CellNetwork, crop_like, pad_to_multiple
 from ddm_core.obfuscators.cell_code import MOST_ANGLE, PATCH, CellLayout, cell_code
@@ -51,13 +52,13 @@ class KeyedNetworks(nn.Module):
         self.channels = channels
         self.carrier: int = params.carrier
         self.params = params
-        self.layout = CellLayout(channels, params.carrier)
+        self.layout = CellLayout(channels, params.carrier, params.octonions)
         count, carrier, pixels = params.quaternions, params.carrier**2, self.layout.pixels
-        sizes = params.sizes
-        self.encoder = CellNetwork(pixels, 3 * count, *sizes.encoder)
+        numbers, sizes = self.layout.numbers(count), params.sizes
+        self.encoder = CellNetwork(pixels, numbers, *sizes.encoder)
         self.renderer = CellNetwork(4 * count, carrier, *sizes.renderer)
         self.seeker = BlendedCellNetwork(carrier, carrier, 4 * count, *sizes.seeker)
-        self.decoder = BlendedCellNetwork(3 * count, 7 * count, pixels, *sizes.decoder)
+        self.decoder = BlendedCellNetwork(numbers, numbers + 4 * count, pixels, *sizes.decoder)
         start = cell_code(self.layout, count, params.start)
         self.encoder.start_linear(*start.encode)
         self.renderer.start_linear(*start.render)
@@ -86,17 +87,20 @@ class KeyedNetworks(nn.Module):
         sizes = self.params.sizes
         return sizes.seeker.blocks + 3 + sizes.decoder.blocks + 2
 
-    def grid(self, images: Tensor) -> tuple[int, int, int]:
-        """Return the shape [n, rows, columns] of the quaternions that one of these images becomes."""
-        height, width = images.shape[-2:]
-        return self.params.quaternions, -(-height // PATCH), -(-width // PATCH)
+    def grid(self, images: Tensor) -> Grid:
+        """Return the rotations that one of these images needs."""
+        rows, columns = (-(-side // PATCH) for side in images.shape[-2:])
+        return Grid(self.layout.octonions, self.params.quaternions, rows, columns)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return the latent z: exactly unit quaternions [batch, n, 4, rows, columns]."""
-        rotations = self._group(self.encoder(self.cells(images)), 3)
-        length = (rotations.square().sum(dim=2, keepdim=True) + 1e-12).sqrt()
-        # Bends long vectors alone: they approach MOST_ANGLE.
-        return quaternions.exponential(rotations / (1 + (length / MOST_ANGLE) ** 8) ** 0.125)
+        """Return the latent z, exactly of unit norm: [batch, n, 4, rows, columns]."""
+        # The arithmetic of rotations stays in fp32: in bf16 a unit norm is off by up to 0.4 %.
+        vectors = self.encoder(self.cells(images)).float()
+        return rotations.exponential(vectors, self.layout.octonions, MOST_ANGLE)
+
+    def rotated(self, images: Tensor, rotation: Tensor) -> Tensor:
+        """Return z' = k E(x) for rotations [batch, n, 4, rows, columns]."""
+        return rotations.rotate(rotation, self.encode(images), self.layout.octonions)
 
     def cells(self, images: Tensor) -> Tensor:
         """Return what the encoder takes: cells around mid grey, which so lies around the photo, too."""
@@ -118,17 +122,17 @@ class KeyedNetworks(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return x_r of an estimate of z, unbounded so that training sees the whole error."""
-        seen = read_rotations(latent)
+        seen = read_rotations(latent, self.layout.octonions)
         restored = self.decoder(seen, self.decoder.read(seen), wholeness(latent, self.layout.robust))
         return F.pixel_shuffle(restored.float(), PATCH)
 
     def hide(self, images: Tensor, rotation: Tensor) -> Tensor:
-        """Return x_e = R(k E(x)) for a keystream of unit quaternions [batch, n, 4, rows, columns]."""
-        return self.render(quaternions.multiply(rotation, self.encode(images)))
+        """Return x_e = R(k E(x)) for rotations [batch, n, 4, rows, columns]."""
+        return self.render(self.rotated(images, rotation))
 
     def reveal(self, hidden: Tensor, rotation: Tensor) -> Tensor:
         """Return x_r = Dec(k* S(x_e))."""
-        return self.decode(quaternions.multiply(quaternions.conjugate(rotation), self.seek(hidden)))
+        return self.decode(rotations.rotate_back(rotation, self.seek(hidden), self.layout.octonions))
 
     def round_trip(
         self, images: Tensor, generator: torch.Generator, part: BatchPart | None = None
@@ -139,9 +143,9 @@ class KeyedNetworks(nn.Module):
         channels are drawn for the whole.
         """
         part = part or whole_batch(len(images))
-        rotations = quaternions.random_unit((part.whole, *self.grid(images)), generator)
-        rotation = part.of(rotations).to(images.device)
-        hidden = self.draw(quaternions.multiply(rotation, self.encode(images)))
+        whole = rotations.random_unit(part.whole, self.grid(images), generator)
+        rotation = part.of(whole).to(images.device)
+        hidden = self.draw(self.rotated(images, rotation))
         # In bf16 the channel's matrix products would be grey levels off.
         with torch.autocast(images.device.type, enabled=False):
             site, others = part.split(round(self.params.site_share * part.whole))
@@ -160,19 +164,18 @@ class KeyedNetworks(nn.Module):
         return round_to_8_bits(F.pixel_shuffle(self.renderer(rotated.flatten(1, 2)).float(), self.carrier))
 
     def _group(self, grid: Tensor, members: int) -> Tensor:
-        # Quaternion arithmetic stays in fp32: in bf16 a unit norm is off by up to 0.4 %.
         batch, _, height, width = grid.shape
         return grid.float().view(batch, self.params.quaternions, members, height, width)
 
 
-def read_rotations(latent: Tensor) -> Tensor:
-    """Return what the decoder sees of quaternions [batch, n, 4, h, w]: [batch, 7 n, h, w].
+def read_rotations(latent: Tensor, octonions: int) -> Tensor:
+    """Return what the decoder sees of a latent [batch, n, 4, h, w]: [batch, numbers + 4 n, h, w].
 
-    First the rotation vectors, weakened where the quaternion is short, then the quaternions themselves.
+    First the rotation vectors, weakened where their group is short, then the latent itself.
     """
-    power = latent.square().sum(dim=2, keepdim=True).square()
-    trusted = quaternions.logarithm(latent) * (power / (power + _DOUBTFUL))
-    return torch.cat([trusted.flatten(1, 2), latent.flatten(1, 2)], dim=1)
+    vectors, power = rotations.logarithm(latent, octonions)
+    trusted = vectors * (power.square() / (power.square() + _DOUBTFUL))
+    return torch.cat([trusted, latent.flatten(1, 2)], dim=1)
 
 
 def wholeness(latent: Tensor, robust: int) -> Tensor:

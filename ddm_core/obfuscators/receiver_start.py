@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddm_core import quaternions
+from ddm_core import rotations
 from ddm_core.channel import simulate_jpeg, simulate_resize, simulate_site
 from ddm_core.networks import pad_to_multiple
 from ddm_core.obfuscators.cell_code import PATCH
@@ -43,8 +43,8 @@ def fit_receiver(networks: KeyedNetworks, images: Tensor, seed: int) -> None:
     draws = torch_generator(seed, "train/photo start")
     chosen = torch.randperm(len(images), generator=draws)[: photos_to_fit(images.shape[-1])]
     photos = pad_to_multiple(images[chosen].float() / 255.0, PATCH)
-    rotation = quaternions.random_unit((len(photos), *networks.grid(photos)), draws)
-    rotated = quaternions.multiply(rotation, networks.encode(photos))
+    rotation = rotations.random_unit(len(photos), networks.grid(photos), draws)
+    rotated = networks.rotated(photos, rotation)
     hidden = networks.draw(rotated)
     halved = _HALVED + (_OF_A_SITE if networks.params.site_share else ())
     received = [[channel(hidden) for channel in state] for state in (_WHOLE, halved)]
@@ -56,15 +56,15 @@ def fit_receiver(networks: KeyedNetworks, images: Tensor, seed: int) -> None:
             _RIDGE,
         )
     )
-    back = quaternions.conjugate(rotation)
-    inputs = networks.decoder.linear_inputs
+    inputs, octonions = networks.decoder.linear_inputs, networks.layout.octonions
 
-    def rotations(seen: Tensor) -> Tensor:
-        return read_rotations(quaternions.multiply(back, networks.seek(seen)))[:, :inputs]
+    def numbers(seen: Tensor) -> Tensor:
+        latent = rotations.rotate_back(rotation, networks.seek(seen), octonions)
+        return read_rotations(latent, octonions)[:, :inputs]
 
     pixels = F.pixel_unshuffle(photos, PATCH)
     networks.decoder.start_linear(
-        *_readers((((rotations(x), pixels) for x in state) for state in received), _RIDGE_OF_ROTATIONS)
+        *_readers((((numbers(x), pixels) for x in state) for state in received), _RIDGE_OF_ROTATIONS)
     )
 
 

@@ -2,8 +2,8 @@
 
 After halving, a few numbers a cell are all there is. Patterns that overlap those of the neighbours, as in a
 lapped transform (Malvar and Staelin 1989), say more with as many numbers than the DCT of single cells does:
-0.25 dB for halved faces (docs/experiments.md). They are those of a linear autoencoder, trained for a second before
-the first step.
+0.25 dB for halved faces (docs/experiments.md). They are those of a linear autoencoder, trained for a second
+before the first step.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _CELLS_A_STEP = 2048
 def fit_sender(networks: KeyedNetworks, images: Tensor, seed: int) -> None:
     """Replace the encoder's robust patterns, from uint8 photos [n, channels, height, width].
 
-    Each coefficient keeps the deviation over these photos that it had, and so its quaternion's angles.
+    Each coefficient keeps the deviation over these photos that it had, and so its group's angles.
     """
     photos = networks.cells(images.float() / 255.0)
-    robust = 3 * networks.layout.robust
+    robust = networks.layout.numbers(networks.layout.robust)
     was = networks.encoder.linear.weight[:robust].detach().clone()
     fitted = _autoencoder_patterns(was, photos, torch_generator(seed, "train/sender start"))
     with torch.no_grad():

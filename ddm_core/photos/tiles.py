@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ddm_core.keys import haar_rows
+from ddm_core.keys import Grid, haar_rows
 
 TILE = 768  # pixels a side of what is drawn at once, without the neighbours
 Pixels = NDArray[numpy.uint8]
@@ -45,12 +45,12 @@ class PhotoNetworks(Protocol):
         """From x_e to the restored photo."""
         ...
 
-    def grid(self, images: Tensor) -> tuple[int, int, int]:
-        """Return the shape [n, rows, columns] of the quaternions that one of these photos becomes."""
+    def grid(self, images: Tensor) -> Grid:
+        """Return the rotations that one of these photos needs."""
         ...
 
     def hide(self, images: Tensor, rotation: Tensor) -> Tensor:
-        """Return x_e for a keystream of unit quaternions [batch, n, 4, rows, columns]."""
+        """Return x_e for a keystream [batch, n, 4, rows, columns]."""
         ...
 
     def reveal(self, hidden: Tensor, rotation: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Keystream:
 
     key: bytes
     nonce: bytes
-    grid: tuple[int, int, int]
+    grid: Grid
     row: int = 0
     column: int = 0
 
@@ -72,7 +72,7 @@ class Keystream:
         return f"Keystream(grid={self.grid}, row={self.row}, column={self.column})"  # without the key
 
     def rows(self, rows: range) -> Tensor:
-        """Return float32 unit quaternions [1, n, 4, len(rows), columns from `column` on]."""
+        """Return float32 rotations [1, n, 4, len(rows), columns from `column` on]."""
         whole = haar_rows(self.key, self.nonce, self.grid, range(self.row + rows.start, self.row + rows.stop))
         return whole[None, ..., self.column :]
 
@@ -83,8 +83,9 @@ class Keystream:
 
 def keystream_of(networks: PhotoNetworks, key: bytes, nonce: bytes, cells: tuple[int, int]) -> Keystream:
     """Return the keystream of a photo of so many rows and columns of cells."""
-    quaternions = networks.grid(torch.empty(1, networks.channels, networks.patch, networks.patch))[0]
-    return Keystream(key, nonce, (quaternions, *cells))
+    rows, columns = cells
+    cell = networks.grid(torch.empty(1, networks.channels, networks.patch, networks.patch))
+    return Keystream(key, nonce, cell._replace(rows=rows, columns=columns))
 
 
 @torch.no_grad()

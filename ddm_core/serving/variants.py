@@ -1,6 +1,6 @@
 """The trained networks as ONNX and torch.export files, for programs that do not have this package.
 
-The key stays outside: the caller makes the rotation from key and nonce (`keys.haar_quaternions`). The batch
+The key stays outside: the caller makes the rotation from key and nonce (`keys.haar_rotations`). The batch
 and the rows and columns of cells are free; a cell is `patch` pixels a side in the photo and `carrier` pixels
 a side in the hidden picture (pad a photo to whole cells by repeating its edge, and cut the restored one).
 Neither format holds a pickle or the paths of the machine that wrote it.
@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddm_core import quaternions
 from ddm_core.files import write_bytes
 from ddm_core.obfuscators.ddm import DdmNetworks
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
@@ -47,8 +46,7 @@ class _KeyedHide(nn.Module):
     def forward(self, photo: Tensor, rotation: Tensor) -> Tensor:
         # `networks.hide` without its rounding: a value at the edge of two grey levels may fall to either side
         # in another runtime, and that would be a whole level.
-        rotated = quaternions.multiply(rotation, self.networks.encode(photo))
-        cells = self.networks.renderer(rotated.flatten(1, 2)).float()
+        cells = self.networks.renderer(self.networks.rotated(photo, rotation).flatten(1, 2)).float()
         drawn = F.pixel_shuffle(cells, self.networks.carrier)
         return drawn.clamp(0.0, 1.0).expand(-1, self.networks.channels, -1, -1)
 

@@ -10,17 +10,18 @@ from torch.nn import functional as F
 
 from ddm_core.channel import round_to_8_bits, simulate_jpeg, simulate_resize
 from ddm_core.errors import DdmError
-from ddm_core.keys import fresh_nonces, haar_quaternions, nonce_stream
+from ddm_core.keys import Grid, fresh_nonces, haar_rotations, nonce_stream
 from ddm_core.metrics import psnr_db
 from ddm_core.obfuscators.ddm import Ddm, DdmNetworks
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.obfuscators.protocol import DecryptingObfuscator, KeyedObfuscator
 from ddm_core.obfuscators.store import Description
-from ddm_core.quaternions import conjugate, multiply, random_unit
+from ddm_core.rotations import apart, conjugate, random_unit, rotate
 from ddm_core.seeding import torch_generator
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+GRID = Grid(octonions=2, quaternions=8, rows=2, columns=2)
 
 
 def make_networks(params, channels=1):
@@ -62,7 +63,7 @@ def test_the_renderers_only_argument_is_the_rotated_latent():
 
 
 def test_the_renderer_has_no_memory_of_the_photo_that_was_encoded(networks, photos):
-    rotated = random_unit((1, 8, 2, 2), torch_generator(0, "tests/rotated"))
+    rotated = random_unit(1, GRID, torch_generator(0, "tests/rotated"))
     drawn = []
     for photo in photos.split(1):
         networks.encode(photo)
@@ -73,8 +74,8 @@ def test_the_renderer_has_no_memory_of_the_photo_that_was_encoded(networks, phot
 
 @torch.no_grad()
 def test_hiding_is_rendering_the_rotated_latent_and_nothing_else(networks, photos):
-    rotation = random_unit((4, 8, 2, 2), torch_generator(0, "tests/rotation"))
-    expected = networks.render(multiply(rotation, networks.encode(photos)))
+    rotation = random_unit(4, GRID, torch_generator(0, "tests/rotation"))
+    expected = networks.render(rotate(rotation, networks.encode(photos), GRID.octonions))
     assert networks.hide(photos, rotation).equal(expected)
 
 
@@ -90,7 +91,7 @@ def test_different_photos_rotated_onto_the_same_latent_are_the_same_bits(
     latents = networks.encode(photos)
     assert (latents[0] - latents[1]).abs().max() > 0.1, "the photos differ before the rotation"
     target = clear_of_rounding(networks)
-    rotation = multiply(target.expand_as(latents), conjugate(latents))
+    rotation = rotate(target.expand_as(latents), conjugate(latents, GRID.octonions), GRID.octonions)
     hidden = networks.hide(photos, rotation)
     for picture in hidden:
         assert picture.equal(hidden[0])
@@ -99,37 +100,39 @@ def test_different_photos_rotated_onto_the_same_latent_are_the_same_bits(
 def clear_of_rounding(networks):
     """A rotated latent none of whose pixels lies on a rounding boundary, where 1e-7 would flip a bit."""
     for attempt in range(200):
-        target = random_unit((1, 8, 2, 2), torch_generator(attempt, "tests/target"))
+        target = random_unit(1, GRID, torch_generator(attempt, "tests/target"))
         carrier = F.pixel_shuffle(networks.renderer(target.flatten(1, 2)), networks.carrier).clamp(0, 1) * 255
         if ((carrier - carrier.floor()) - 0.5).abs().min() > 1e-3:
             return target
     raise AssertionError("no such latent found")
 
 
-def test_latents_are_unit_quaternions_for_every_picture(networks):
+def test_latents_are_of_unit_norm_for_every_picture(networks):
     pictures = torch.stack([torch.zeros(1, 16, 16), torch.ones(1, 16, 16), torch.rand(1, 16, 16)])
     latents = networks.encode(pictures)
     assert latents.shape == networks.seek(pictures).shape == (3, 8, 4, 2, 2)
-    assert (latents.double().norm(dim=2) - 1).abs().max() < 3e-7
+    for group in apart(latents, GRID.octonions):
+        assert (group.double().norm(dim=2) - 1).abs().max() < 3e-7
 
 
 @torch.no_grad()
 def test_the_seeker_finds_what_was_drawn_and_gives_nothing_where_nothing_was(networks):
     """No norm is forced on what it finds: the decoder goes without what arrives short."""
-    drawn = random_unit((64, 8, 2, 2), torch_generator(0, "tests/seek"))
+    drawn = random_unit(64, GRID, torch_generator(0, "tests/seek"))
     found = networks.seek(networks.render(drawn))
-    assert (found - drawn).norm(dim=2).mean() < 0.2
+    for group in apart(found - drawn, GRID.octonions):
+        assert group.norm(dim=2).mean() < 0.2
     assert networks.seek(torch.full((1, 1, 16, 16), 0.5)).norm(dim=2).max() < 0.1
 
 
 @torch.no_grad()
-def test_an_encoder_that_gives_nothing_still_gives_unit_quaternions(keyed_ddm_params, photos):
+def test_an_encoder_that_gives_nothing_still_gives_a_latent_of_unit_norm(keyed_ddm_params, photos):
     dead = make_networks(keyed_ddm_params)
     for weight in dead.encoder.parameters():
         weight.zero_()
-    latent = dead.encode(photos)
-    assert latent[:, :, 0].eq(1).all()
-    assert latent[:, :, 1:].eq(0).all()
+    for group in apart(dead.encode(photos), GRID.octonions):
+        assert group[:, :, 0].eq(1).all()
+        assert group[:, :, 1:].eq(0).all()
 
 
 # Keys and nonces
@@ -243,7 +246,7 @@ def test_training_sends_the_hidden_photo_through_the_exact_channel(
         hidden, restored = networks.round_trip(photos, torch_generator(0, "tests/channel"))
     assert (hidden.dtype, restored.dtype) == (torch.float32, torch.float32)
     draws = torch_generator(0, "tests/channel")
-    random_unit((4, 8, 2, 2), draws)
+    random_unit(4, GRID, draws)
     _, which = torch.rand(2, generator=draws).tolist()
     expected = {
         "jpeg": lambda: simulate_jpeg(hidden, 75),
@@ -275,7 +278,7 @@ def test_every_network_learns_from_the_reconstruction(keyed_ddm_params, photos):
 
 def test_untrained_networks_already_carry_a_picture(networks, photos):
     """They start as a code that works, so training starts from a picture and not from noise."""
-    rotation = haar_quaternions(KEY, nonces("start"), 8, 2, 2)
+    rotation = haar_rotations(KEY, nonces("start"), GRID)
     with torch.no_grad():
         restored = networks.reveal(networks.hide(photos, rotation), rotation)
     assert psnr_db(restored.clamp(0, 1), photos).min() > 15

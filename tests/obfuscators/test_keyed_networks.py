@@ -7,7 +7,7 @@ import pytest
 import torch
 from started_networks import smooth_pictures, started_networks
 
-from ddm_core import quaternions
+from ddm_core import quaternions, rotations
 from ddm_core.channel import resize_matrix, simulate_site
 from ddm_core.data.imaging import decode
 from ddm_core.data.sources import read_orl
@@ -58,22 +58,23 @@ def test_nothing_but_the_rotated_quaternions_reaches_the_renderer():
 
 
 @pytest.mark.parametrize("picture", [0.0, 1.0, 1e4], ids=["black", "white", "absurd"])
-def test_every_photo_becomes_quaternions_of_unit_norm(networks, picture):
+def test_every_photo_becomes_a_latent_of_unit_norm(networks, picture):
     latent = networks.encode(torch.full((1, 3, 16, 24), picture))
     assert latent.shape == (1, networks.params.quaternions, 4, 2, 3)
-    torch.testing.assert_close(latent.norm(dim=2), torch.ones_like(latent[:, :, 0]), rtol=0, atol=1e-6)
+    for group in rotations.apart(latent, networks.layout.octonions):
+        torch.testing.assert_close(group.norm(dim=2), torch.ones_like(group[:, :, 0]), rtol=0, atol=1e-6)
 
 
-def test_under_reused_quaternions_photos_differ_and_under_fresh_ones_they_look_alike(networks):
+def test_under_reused_rotations_photos_differ_and_under_fresh_ones_they_look_alike(networks):
     """Means and deviations of x_e over many keys are those of any other photo; the same key gives it away."""
     black, white = torch.zeros(1, 3, 64, 64), torch.ones(1, 3, 64, 64)
     draws = torch_generator(0, "tests/photo ddm/keys")
-    shape = (200, *networks.grid(black))
-    keys = [quaternions.random_unit(shape, draws) for _ in range(2)]
+    count, grid = 200, networks.grid(black)
+    keys = [rotations.random_unit(count, grid, draws) for _ in range(2)]
     fresh = [networks.hide(x, key).mean(dim=(1, 2, 3)) for x, key in zip((black, white), keys, strict=True)]
-    spread = torch.cat(fresh).std() / (shape[0] / 2) ** 0.5
+    spread = torch.cat(fresh).std() / (count / 2) ** 0.5
     assert (fresh[0].mean() - fresh[1].mean()).abs() < 4 * spread
-    one = quaternions.random_unit((1, *networks.grid(black)), draws)
+    one = rotations.random_unit(1, grid, draws)
     assert not networks.hide(black, one).equal(networks.hide(white, one))
 
 
@@ -167,7 +168,7 @@ def test_a_photo_whose_sides_are_no_multiples_comes_back_in_its_size_by_a_model_
 
 def test_a_receiver_tells_a_halved_picture_from_a_whole_one(networks):
     photos = scenes(1).float() / 255
-    rotation = quaternions.random_unit((1, *networks.grid(photos)), torch_generator(0, "tests/whole"))
+    rotation = rotations.random_unit(1, networks.grid(photos), torch_generator(0, "tests/whole"))
     hidden = networks.hide(photos, rotation)
     assert wholeness(networks.seek(hidden), 9).min() > 0.9
     assert wholeness(networks.seek(simulate_site(hidden, 75)), 9).max() < 0.1
@@ -177,7 +178,7 @@ def test_no_pixel_changes_anything_further_away_than_the_stated_reach(networks):
     draws = torch_generator(0, "tests/reach")
     side = 2 * max(networks.hide_reach, networks.reveal_reach) + 3
     photos = torch.rand(1, 3, side * PATCH, side * PATCH, generator=draws)
-    rotation = quaternions.random_unit((1, *networks.grid(photos)), draws)
+    rotation = rotations.random_unit(1, networks.grid(photos), draws)
     hidden = networks.hide(photos, rotation)
     middle = side // 2
 

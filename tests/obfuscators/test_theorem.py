@@ -15,17 +15,15 @@ from started_networks import started_networks
 from torch.nn import functional as F
 
 from ddm_core.channel import round_to_8_bits
-from ddm_core.keys import haar_quaternions, nonce_stream
-from ddm_core.obfuscators.cell_code import PATCH
+from ddm_core.keys import haar_rotations, nonce_stream
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.store import Description
-from ddm_core.quaternions import multiply
+from ddm_core.rotations import apart
 from ddm_core.seeding import make_deterministic, numpy_generator, torch_generator
 from ddm_core.training import train
 
 KEY = bytes(range(32))
 SIDE = 16  # pixels; a grid of 2 x 2 cells
-CELLS = SIDE // PATCH
 ALPHA = 0.01  # a fixed seed passes or fails for good; a false alarm at another seed is this rare
 
 
@@ -76,54 +74,69 @@ def encrypt(networks, images, name):
 
 def encrypt_with_one_nonce(networks, images, name):
     """The misuse that KeyedDdm refuses, through the networks."""
-    rotation = haar_quaternions(KEY, fresh(name, 1), networks.params.quaternions, CELLS, CELLS)
+    rotation = haar_rotations(KEY, fresh(name, 1), networks.grid(images))
     return networks.hide(images, rotation)
 
 
-# The rotated latent is uniform on S3
+# The rotated latent is uniform on S7 and S3
 
 
 def rotated(networks, images, nonces):
-    rotation = haar_quaternions(KEY, nonces, networks.params.quaternions, CELLS, CELLS)
-    return multiply(rotation, networks.encode(images)).double()
+    return networks.rotated(images, haar_rotations(KEY, nonces, networks.grid(images)))
 
 
-def uniform_on_s3(points):
-    """Whether points [n, 4] on S3 pass for independent and uniform: marginals and second moments."""
-    marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)  # density 2/pi sqrt(1 - t^2)
-    smallest = min(stats.kstest(component, marginal.cdf).pvalue for component in points.T)
-    moments = points.T @ points / len(points)
-    # the variance of q_i^2 is 1/16, that of q_i q_j 1/24
-    allowed = 4 * numpy.where(numpy.eye(4), 1 / 4, 24**-0.5) / len(points) ** 0.5
-    return smallest > ALPHA / 4 and bool((abs(moments - numpy.eye(4) / 4) < allowed).all())
+def points(networks, latent):
+    """The octonions [n, 8] and the quaternions [n, 4] of a latent."""
+    groups = apart(latent.double(), networks.layout.octonions)
+    return [group.movedim(2, -1).reshape(-1, group.shape[2]) for group in groups]
+
+
+def marginal_of(dimensions):
+    """The distribution of one component of a uniform unit vector: density (1 - t^2)^((d - 3) / 2)."""
+    return stats.beta((dimensions - 1) / 2, (dimensions - 1) / 2, loc=-1, scale=2)
+
+
+def uniform_on_its_sphere(points):
+    """Whether unit vectors [n, d] pass for independent and uniform: marginals and second moments."""
+    count, d = points.shape
+    marginal = marginal_of(d)
+    smallest = min(stats.kstest(component, marginal.cdf).pvalue for component in points.numpy().T)
+    moments = (points.T @ points / count).numpy()
+    # the variances of q_i^2 and of q_i q_j
+    own, mixed = 2 * (d - 1) / (d**2 * (d + 2)), 1 / (d * (d + 2))
+    allowed = 4 * numpy.where(numpy.eye(d), own**0.5, mixed**0.5) / count**0.5
+    return smallest > ALPHA / d and bool((abs(moments - numpy.eye(d) / d) < allowed).all())
 
 
 @pytest.mark.parametrize("kind", ["constant", "black", "left to right", "top to bottom", "checkerboard"])
 def test_rotated_latents_are_uniform_on_the_sphere_whatever_the_photo(networks, kind):
     images = photo(networks, kind).expand(400, -1, -1, -1)
-    groups = rotated(networks, images, fresh(f"uniform/{kind}", 400)).movedim(2, -1)
-    assert (groups.norm(dim=-1) - 1).abs().max() < 1e-6
-    assert uniform_on_s3(groups.reshape(-1, 4).numpy())
+    for group in points(networks, rotated(networks, images, fresh(f"uniform/{kind}", 400))):
+        assert (group.norm(dim=-1) - 1).abs().max() < 1e-6
+        assert uniform_on_its_sphere(group)
 
 
 def test_each_single_cell_is_uniform_too(networks):
-    groups = rotated(networks, photo(networks, "left to right").expand(400, -1, -1, -1), fresh("cells", 400))
-    components = groups.reshape(400, -1).T.numpy()  # one row a component of a cell
-    marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)
-    smallest = min(stats.kstest(component, marginal.cdf).pvalue for component in components)
-    assert smallest > ALPHA / len(components)
+    images = photo(networks, "left to right").expand(400, -1, -1, -1)
+    latent = rotated(networks, images, fresh("cells", 400)).double()
+    for group in apart(latent, networks.layout.octonions):
+        marginal = marginal_of(group.shape[2])
+        components = group.reshape(400, -1).T.numpy()  # one row a component of a cell
+        smallest = min(stats.kstest(component, marginal.cdf).pvalue for component in components)
+        assert smallest > ALPHA / len(components)
 
 
 def test_latents_before_the_rotation_are_not_uniform(networks):
-    latents = networks.encode(faces(networks, 400, "latents")).double().movedim(2, -1)
-    assert not uniform_on_s3(latents.reshape(-1, 4).numpy())
+    for group in points(networks, networks.encode(faces(networks, 400, "latents"))):
+        assert not uniform_on_its_sphere(group)
 
 
 def test_control_with_one_nonce_rotated_latents_are_not_uniform(networks):
     images = faces(networks, 400, "reuse")
-    assert uniform_on_s3(rotated(networks, images, fresh("many", 400)).movedim(2, -1).reshape(-1, 4).numpy())
-    shared = rotated(networks, images, fresh("one", 1) * 400).movedim(2, -1)
-    assert not uniform_on_s3(shared.reshape(-1, 4).numpy())
+    for group in points(networks, rotated(networks, images, fresh("many", 400))):
+        assert uniform_on_its_sphere(group)
+    for group in points(networks, rotated(networks, images, fresh("one", 1) * 400)):
+        assert not uniform_on_its_sphere(group)
 
 
 # x_e is independent of the latent and of the photo

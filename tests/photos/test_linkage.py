@@ -9,7 +9,7 @@ import pytest
 import torch
 from photo_files import encoded, pixels_of
 
-from ddm_core import quaternions
+from ddm_core import rotations
 from ddm_core.attacks.recognition import train_recogniser
 from ddm_core.metrics import roc_auc
 from ddm_core.params import RecogniseParams
@@ -34,10 +34,10 @@ def learn(models, photos):
     """Return the attacker's recogniser for encryptions under the rotations that a function gives."""
     networks = models["grey"].networks
 
-    def learn(rotations):
+    def learn(drawn):
         def obfuscate(images):
             with torch.no_grad():
-                return networks.hide(images, rotations(len(images), *networks.grid(images)))
+                return networks.hide(images, drawn(len(images), networks.grid(images)))
 
         make_deterministic(SETTINGS.seed, "tests/linkage", SETTINGS.threads)
         known, labels = photos[:KNOWN], torch.arange(KNOWN)
@@ -65,7 +65,7 @@ def test_an_attacker_cannot_link_encryptions_under_two_nonces_or_two_keys(
     *, learn, models, photos, ring, other_ring
 ):
     draws = torch_generator(0, "tests/linkage/rotations")
-    recogniser = learn(lambda *shape: quaternions.random_unit(shape, draws))
+    recogniser = learn(lambda images, grid: rotations.random_unit(images, grid, draws))
     once, again, under_another_key = (
         files(photos[KNOWN:], models["grey"], each) for each in (ring, ring, other_ring)
     )
@@ -78,9 +78,9 @@ def test_an_attacker_cannot_link_encryptions_under_two_nonces_or_two_keys(
 
 def test_the_same_attacker_links_photos_whose_nonce_was_reused(learn, models, photos):
     networks = models["grey"].networks
-    shape = networks.grid(photos[:1])
-    rotation = quaternions.random_unit((1, *shape), torch_generator(0, "tests/linkage/reused"))
-    recogniser = learn(lambda images, *_: rotation.expand(images, -1, -1, -1, -1))
+    draws = torch_generator(0, "tests/linkage/reused")
+    rotation = rotations.random_unit(1, networks.grid(photos[:1]), draws)
+    recogniser = learn(lambda images, _: rotation.expand(images, -1, -1, -1, -1))
     noise = torch.randn(UNSEEN, 1, SIDE, SIDE, generator=torch_generator(0, "tests/linkage/noise"))
     with torch.no_grad():
         hidden = networks.hide(photos[KNOWN:].float() / 255, rotation.expand(UNSEEN, -1, -1, -1, -1))

@@ -23,7 +23,7 @@ KEY, NONCE = bytes(range(32)), bytes(range(12))
 
 
 def stream(model, photo):
-    grid = model.networks.params.quaternions, photo.shape[0] // PATCH, photo.shape[1] // PATCH
+    grid = model.networks.grid(tiles.to_tensor(photo))
     return Keystream(KEY, NONCE, grid)
 
 

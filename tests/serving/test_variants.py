@@ -12,7 +12,7 @@ from packaged_models import small_params
 
 import ddm_core
 from ddm_core.channel import round_to_8_bits
-from ddm_core.keys import fresh_nonces, generate_key, haar_quaternions
+from ddm_core.keys import fresh_nonces, generate_key, haar_rotations
 from ddm_core.learned_params import PhotoDdmParams
 from ddm_core.obfuscators.ddm import Ddm
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
@@ -45,8 +45,8 @@ def inputs(networks, channels, direction, shape):
     images = round_to_8_bits(torch.rand(batch, channels, side * rows, side * columns, generator=generator))
     if not hasattr(networks, "grid"):
         return (images,)
-    count = networks.params.quaternions
-    return images, haar_quaternions(generate_key(), fresh_nonces(batch), count, rows, columns)
+    grid = networks.grid(images)._replace(rows=rows, columns=columns)
+    return images, haar_rotations(generate_key(), fresh_nonces(batch), grid)
 
 
 def run_onnx(file, *tensors):
@@ -85,7 +85,7 @@ def test_a_photo_hidden_by_onnx_is_restored_by_the_obfuscator_and_the_reverse(ex
     key, nonces = generate_key(), fresh_nonces(len(photos))
     ours, rotation = Ddm(networks), []
     if hasattr(networks, "grid"):
-        ours, rotation = KeyedDdm(networks, key), [haar_quaternions(key, nonces, *networks.grid(photos))]
+        ours, rotation = KeyedDdm(networks, key), [haar_rotations(key, nonces, networks.grid(photos))]
     hidden = round_to_8_bits(run_onnx(folder / "hide.onnx", photos, *rotation))
     levels = ((hidden - ours.encrypt(photos, nonces)) * 255).round().abs()
     assert levels.max() <= 1
