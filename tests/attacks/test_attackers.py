@@ -43,7 +43,7 @@ def photo_set(per_person, name, contrast=60):
 @pytest.fixture(scope="module")
 def learning(attack_params):
     """Enough epochs to learn a few bars."""
-    return dataclasses.replace(attack_params, epochs=20, inversion_steps=80, encryptions_per_photo=8)
+    return dataclasses.replace(attack_params, epochs=40, inversion_steps=80, encryptions_per_photo=8)
 
 
 @pytest.fixture(scope="module")

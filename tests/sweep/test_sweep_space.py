@@ -73,7 +73,7 @@ def test_a_mistaken_setting_is_named_with_the_way_out(tmp_path, settings, words)
 
 
 def test_pruning_is_refused_where_psnr_in_training_means_another_thing_each_time(tmp_path):
-    settings = {"jpeg_probability": {"low": 0.1, "high": 0.5}}
+    settings = {"jpeg_probability": {"low": 0.1, "high": 0.3}}
     assert "jpeg_probability" in refusal(tmp_path, settings=settings, pruning={})
     assert read(tmp_path, settings=settings).pruning is None
 
