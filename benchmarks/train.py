@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -215,15 +214,19 @@ def grow(params: KeyedDdmParams, shape: PrepareParams, prepared: Path) -> int:
     one = noise(1, shape.channels, shape.image_size)
     tiny = dataclasses.replace(params, steps=1, warmup_steps=0, batch_size=1)
     trained(begun(tiny, one), one, tiny)
-    before = resident()
+    before = held("VmRSS")
     trained(begun(params, one), StreamedPhotos(prepared, 0, BUFFER), params)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return held("VmHWM") - before
 
 
-def resident() -> int:
-    """Return the bytes that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
+def held(figure: str) -> int:
+    """Return the bytes that this process holds now (VmRSS) or has held at most (VmHWM).
+
+    getrusage's maximum would not do: on Linux it begins with what the parent held when it started this.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith(f"{figure}:"))
+    return int(kilobytes) * 1024
 
 
 def main() -> int:
@@ -233,7 +236,7 @@ def main() -> int:
     parser.add_argument("--obfuscator", default="keyed_ddm")
     parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--steps", type=int, default=100, help="of each timed run (100)")
-    parser.add_argument("--quality-steps", type=int, default=600, help="before quality is compared (600)")
+    parser.add_argument("--quality-steps", type=int, help="before quality is compared (the params' own)")
     parser.add_argument("--photos", type=int, default=1500, help="of the smaller dataset for memory (1500)")
     parser.add_argument("--memory-batch-size", type=int, default=64, help="where memory is measured (64)")
     parser.add_argument("--repeats", type=int, default=3)
@@ -250,6 +253,7 @@ def main() -> int:
         print(grow(large, shape, options.grow))
         return 0
     print(f"load {load()} before")
+    options.quality_steps = options.quality_steps or chosen.steps
     quality = dataclasses.replace(params, warmup_steps=min(chosen.warmup_steps, options.steps - 1))
     kept = []
     if options.only in (None, "speed"):

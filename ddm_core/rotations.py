@@ -45,9 +45,7 @@ def together(groups: Groups) -> Tensor:
 def rotate(rotation: Tensor, latent: Tensor, octonions: int) -> Tensor:
     """Return k z, group by group; both [batch, n, 4, h, w]."""
     by, of = apart(rotation, octonions), apart(latent, octonions)
-    return together(
-        Groups(_multiply(by.octonions, of.octonions), quaternions.multiply(by.quaternions, of.quaternions))
-    )
+    return together(Groups(*map(quaternions.multiply, by, of)))
 
 
 def rotate_back(rotation: Tensor, latent: Tensor, octonions: int) -> Tensor:
@@ -104,10 +102,3 @@ def _vectors(numbers: Tensor, octonions: int) -> Groups:
 def _bend(vectors: Tensor, most_angle: float) -> Tensor:
     length = (vectors.square().sum(dim=2, keepdim=True) + 1e-12).sqrt()
     return vectors / (1 + (length / most_angle) ** 8) ** 0.125
-
-
-def _multiply(p: Tensor, q: Tensor) -> Tensor:
-    """Return the product of octonions [b, o, 8, h, w]: (a, b)(c, d) = (a c - d* b, d a + b c*)."""
-    (a, b), (c, d) = p.chunk(2, dim=2), q.chunk(2, dim=2)
-    product, star = quaternions.multiply, quaternions.conjugate
-    return torch.cat([product(a, c) - product(star(d), b), product(d, a) + product(b, star(c))], dim=2)
