@@ -70,7 +70,7 @@ def test_merged_settings_are_whole():
 
 def test_whole_floats_are_taken_for_integers_and_integers_for_floats(write):
     """A pipeline backend hands every number of a dictionary back as a float."""
-    content = changed("train/keyed_ddm/width", 96.0)
+    content = changed("train/keyed_ddm/width", 192.0)
     content["train"]["keyed_ddm"]["reconstruction_weight"] = 10
     content["prepare"]["channels"] = 1.0
     params = load(write(content))

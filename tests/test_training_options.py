@@ -29,9 +29,7 @@ def every_step_is_observed(monkeypatch):
 
 @pytest.fixture(params=["ddm", "keyed_ddm"])
 def params(request):
-    # With this seed no pixel of x_e lies so near the edge of two grey levels that sums in another order,
-    # which differ by 1e-7, move it over: a flipped level is 1e-4 of the loss.
-    return dataclasses.replace(settings(request.param, 20), precision="fp32", batch_size=5, seed=1)
+    return dataclasses.replace(settings(request.param, 20), precision="fp32", batch_size=5)
 
 
 def same(first, second):
