@@ -80,7 +80,7 @@ class Project:
 
 @pytest.fixture(scope="module", autouse=True)
 def _exported_once():
-    """Equal networks export to equal files (tests/serving/test_variants.py), and it takes seconds."""
+    """Exports are tested in tests/serving/test_variants.py and take seconds: each networks' own, but once."""
     export, exported = variants.write_variants, {}
 
     def write_variants(networks, channels, folder):
