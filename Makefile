@@ -62,7 +62,7 @@ results: benchmark-ready ## docs/results.md and docs/results.json: the benchmark
 	exit $$failed
 
 # One thread each, or the processes' threads would wait for each other's. In the order of the folders: by default files
-# of few tests come last, and those are the longest ones.
+# of few tests come last, and those are the longest ones. nproc would take OMP_NUM_THREADS, threads, for cores.
 TEST_PROCESSES ?= $(shell env -u OMP_NUM_THREADS nproc)
 
 test: $(READY) ## run the tests, a process a core, at most four

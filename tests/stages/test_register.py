@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import save
 
 from ddm_core.checkpoints import weights_digest
 from ddm_core.errors import DdmError
-from ddm_core.files import write_json
+from ddm_core.files import sha256_bytes, write_json
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
 from ddm_core.params import ChannelLimit, load
-from ddm_core.serving import registry, versions
+from ddm_core.serving import registry, variants, versions
 from ddm_core.stages.register import command_to_register_again, run, summarise
 from ddm_core.tracking import WEIGHTS_TAG, connect, track_run
 
@@ -75,6 +76,25 @@ class Project:
 
     def versions(self, name):
         return sorted(int(v.version) for v in connect().search_model_versions(f"name = '{name}'"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exported_once():
+    """Exports are tested in tests/serving/test_variants.py and take seconds: each networks' own, but once."""
+    export, exported = variants.write_variants, {}
+
+    def write_variants(networks, channels, folder):
+        key = sha256_bytes(save(networks.state_dict()))
+        if key not in exported:
+            export(networks, channels, folder)
+            exported[key] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in exported[key].items():
+            (folder / name).write_bytes(content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variants, "write_variants", write_variants)
+        yield
 
 
 @pytest.fixture
