@@ -223,16 +223,18 @@ def shared(ranks: Ranks, checkpoint: Checkpoint) -> Checkpoint:
 
     values = checkpoint.step, checkpoint.seconds, checkpoint.history, checkpoint.snapshot.values
     step, seconds, history, rest = json.loads(ranks.from_leader(json.dumps(values).encode()))
-    tensors = ranks.from_leader(save({n: t.contiguous() for n, t in checkpoint.snapshot.tensors.items()}))
+    tensors = ranks.from_leader(save(checkpoint.snapshot.tensors))
     return Checkpoint(step, seconds, tuple(history), Snapshot(load(tensors), rest))
 
 
 def _fill(folder: Path, checkpoint: Checkpoint) -> None:
-    import torch
+    import numpy as np
     from safetensors.torch import save_file
 
-    tensors = {name: tensor.contiguous() for name, tensor in checkpoint.snapshot.tensors.items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+    # numpy, for it works in this thread alone: torch would start a second team of OpenMP threads, and with
+    # more of them than cores OpenMP puts all to sleep between operations, which slows every later step.
+    tensors = checkpoint.snapshot.tensors
+    if not all(bool(np.isfinite(tensor.numpy()).all()) for tensor in tensors.values()):
         raise DdmError(f"the weights are not finite after step {checkpoint.step}; lower learning_rate")
     save_file(tensors, folder / STATE)
     with (folder / STATE).open("rb") as file:

@@ -42,7 +42,7 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state in memory: tensors by name, and values that JSON carries exactly."""
+    """A state in memory: contiguous tensors by name, and values that JSON carries exactly."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
@@ -56,7 +56,10 @@ def take_snapshot(state: TrainingState, position: dict[str, Any]) -> Snapshot:
         tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
     for number, moments in optimiser["state"].items():
         tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
-    copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    copies = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     values = {
         "optimiser": optimiser["param_groups"],
         "schedule": state.schedule.state_dict(),
