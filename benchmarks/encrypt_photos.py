@@ -108,15 +108,14 @@ def medians(whole: Callable[[], object], bare: Callable[[], float]) -> tuple[flo
 def bare_tiles(step: Step, pixels: tiles.Pixels, stream: tiles.Keystream) -> float:
     """Return the seconds that the networks alone take on the tiles of a photo, neighbours included."""
     network, reach, scale, drawn = step
-    quaternions, *cells = stream.grid
-    grid = cells[0], cells[1]
+    grid = stream.grid.rows, stream.grid.columns
     seconds = 0.0
     for strip in tiles.strips(grid, max(1, tiles.TILE // drawn)):
         for own in strip:
             around = own.widened(reach, grid)
             tensor = tiles.to_tensor(around.of(pixels, scale))
             rows, columns = around.bottom - around.top, around.right - around.left
-            rotation = torch.randn(1, quaternions, 4, rows, columns)
+            rotation = torch.randn(1, stream.grid.quaternions, 4, rows, columns)
             start = time.perf_counter()
             network(tensor, rotation)
             seconds += time.perf_counter() - start

@@ -10,6 +10,7 @@ on its patterns, the best linear reader over 3x3 cells, its signal-to-noise rati
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from ddm_core.seeding import torch_generator
 
 KEPT = (18, 27, 36, 48, 60, 72, 81)
 QUATERNIONS = 27
-LAYOUT = CellLayout(channels=3, carrier=12)
+LAYOUT = CellLayout(channels=3, carrier=PhotoDdmParams.carrier, octonions=PhotoDdmParams.octonions)
 CELLS = 40  # a side of the pictures that carriers are measured on
 
 
@@ -64,7 +65,9 @@ def print_carrier() -> None:
     draws = torch_generator(0, "benchmarks/photo bounds")
     renderer = CellNetwork(4 * QUATERNIONS, LAYOUT.carrier**2, 1, 0).requires_grad_(False)
     renderer.start_linear(*cell_code(LAYOUT, QUATERNIONS, PhotoDdmParams.start).render)
-    sent = 0.5 * torch.randn(6, 4 * QUATERNIONS, CELLS, CELLS, generator=draws)
+    strength = torch.full((4 * QUATERNIONS, 1, 1), 1 / 2)  # of a component of a unit quaternion
+    strength[: 8 * LAYOUT.octonions] = math.sqrt(1 / 8)  # of an octonion's
+    sent = strength * torch.randn(6, 4 * QUATERNIONS, CELLS, CELLS, generator=draws)
     pictures = F.pixel_shuffle(renderer(sent), LAYOUT.carrier)
     print("\n| channel | robust dB | bits a cell | detail dB | bits a cell |\n|---|---|---|---|---|")
     for channel in CHANNELS:

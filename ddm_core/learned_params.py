@@ -99,11 +99,13 @@ class CodeStart(NamedTuple):
     """What keyed DDM's code starts with (`obfuscators.cell_code`); found by trials, docs/experiments.md.
 
     Angles are the root mean square, in radians, of a group's rotation over detailed photos: large ones
-    drown the noise, but their tails come near pi, where a little noise turns the direction around. Deviations
-    are those of the pixels of x_e, by band.
+    drown the noise, but their tails come near pi, where a little noise turns the direction around. They are
+    given for octonions, robust quaternions that are not joined, and detail. Deviations are those of the
+    pixels of x_e, by band, if all its groups were quaternions; numbers of octonions are drawn 1/sqrt(2) as
+    strong.
     """
 
-    brightness_angle: float
+    octonion_angle: float
     robust_angle: float
     detail_angle: float
     robust_deviation: float
@@ -176,7 +178,7 @@ class KeyedDdmParams(KeyedParams):
 
     carrier: ClassVar[int] = 8
     octonions: ClassVar[int] = 2
-    start: ClassVar[CodeStart] = CodeStart(2.0, 2.2, 1.8, 0.14, 0.13)  # faces are smooth: large angles
+    start: ClassVar[CodeStart] = CodeStart(2.0, 2.0, 1.8, 0.14, 0.13)  # faces are smooth: large angles
     site_share: ClassVar[float] = 0.0
     method: Literal["keyed_ddm"]
     width: int

@@ -11,7 +11,8 @@ from ddm_core.errors import DdmError
 from ddm_core.verb_options import Verbs, add_path, named_obfuscator
 
 if TYPE_CHECKING:
-    from ddm_core.params import DdmParams, KeyedDdmParams, Params
+    from ddm_core.learned_params import LearnedParams
+    from ddm_core.params import Params
     from ddm_core.planning.estimates import Assumptions, Workload
     from ddm_core.planning.gpu_types import GpuType
     from ddm_core.planning.step_work import StepWork
@@ -76,11 +77,11 @@ def _plan(options: argparse.Namespace) -> None:
         print(_one_plan(options, params, settings, only=only, prices=prices, assumed=assumed))
 
 
-def _settings(params: Params, name: str) -> DdmParams | KeyedDdmParams:
-    from ddm_core.params import DdmParams, KeyedDdmParams
+def _settings(params: Params, name: str) -> LearnedParams:
+    from ddm_core.learned_params import LEARNED
 
     settings = named_obfuscator(params.train, name)
-    if not isinstance(settings, DdmParams | KeyedDdmParams):
+    if not isinstance(settings, LEARNED):
         raise DdmError(f"plan: '{name}' has nothing to learn; name an obfuscator that is trained")
     return settings
 
@@ -98,7 +99,7 @@ def _assumptions(options: argparse.Namespace) -> Assumptions:
     return dataclasses.replace(assumed, efficiency=options.efficiency)
 
 
-def _workload(options: argparse.Namespace, params: Params, settings: DdmParams | KeyedDdmParams) -> Workload:
+def _workload(options: argparse.Namespace, params: Params, settings: LearnedParams) -> Workload:
     from ddm_core.planning.estimates import Workload, steps_for
 
     batch = options.batch_size or settings.batch_size
@@ -125,7 +126,7 @@ def _workload(options: argparse.Namespace, params: Params, settings: DdmParams |
 def _one_plan(
     options: argparse.Namespace,
     params: Params,
-    settings: DdmParams | KeyedDdmParams,
+    settings: LearnedParams,
     *,
     only: GpuType | None,
     prices: dict[str, float],
@@ -146,7 +147,7 @@ def _one_plan(
 def _sizing(
     options: argparse.Namespace,
     params: Params,
-    settings: DdmParams | KeyedDdmParams,
+    settings: LearnedParams,
     *,
     gpu: GpuType,
     prices: dict[str, float],
@@ -170,7 +171,7 @@ def _sizing(
     return sizing_markdown(rows, work, assumed)
 
 
-def _work(settings: DdmParams | KeyedDdmParams, workload: Workload) -> StepWork:
+def _work(settings: LearnedParams, workload: Workload) -> StepWork:
     from ddm_core.planning.step_work import count_step
 
     return count_step(settings, workload.channels, workload.image_size)

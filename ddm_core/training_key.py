@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent
 # What dvc.yaml lists for the stage: code that makes DVC train anew must not go on from an older state.
 TRAINING_CODE = (
     "stages/train.py",
+    "learned_params.py",
     "data/shards.py",
     "data/stream.py",
     "data/order.py",

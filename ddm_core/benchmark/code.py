@@ -19,7 +19,7 @@ WITHOUT_INFLUENCE = frozenset(
     f"ddm_core.{name}"
     for name in (
         *("errors", "files", "strict", "ranges", "results", "checkpoints", "grids"),
-        *("params", "fetch_params", "obfuscator_params", "learned_params", "attack_params", "channel_names"),
+        *("params", "fetch_params", "obfuscator_params", "attack_params", "channel_names"),
         *("tracking", "tracking_address", "serving.foreign"),
         *("data.manifest", "data.photo_table", "data.splits", "data.tar_shards"),
         *(

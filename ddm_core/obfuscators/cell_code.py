@@ -92,10 +92,10 @@ def cell_code(layout: CellLayout, quaternions: int, start: CodeStart) -> CellCod
     patterns, deviations = _photo_patterns(layout, numbers)
     slots = _slots(layout, quaternions)
     angles = torch.zeros(numbers, layout.pixels)
-    for members in slots:
+    for group, members in enumerate(slots):
         spread = deviations[members]
         # Of all gains that spend the same angle, these give the least squared error over the group.
-        angle = start.brightness_angle if members[0] < 2 else start.robust_angle
+        angle = start.octonion_angle if group < layout.octonions else start.robust_angle
         if members[0] >= robust:
             angle = start.detail_angle
         gains = angle / (spread * spread.sum()).sqrt()
@@ -116,7 +116,7 @@ def cell_code(layout: CellLayout, quaternions: int, start: CodeStart) -> CellCod
 def carrier_patterns(layout: CellLayout, count: int, start: CodeStart) -> Tensor:
     """Return `count` patterns of 3x3 cells around the one in the middle, the most robust first.
 
-    Scaled so that unit quaternions give the bands' deviations.
+    Scaled so that unit quaternions give the bands' deviations; a unit octonion's numbers are weaker.
     """
     cell = layout.carrier**2
     robust = _scaled(_robust_patterns(layout), start.robust_deviation, cell)

@@ -16,7 +16,8 @@ class Obfuscator(Protocol):
     def encrypt(self, images: Tensor, nonces: Sequence[bytes]) -> Tensor:
         """Return the obfuscated images, values multiples of 1/255 (what an 8-bit file holds).
 
-        Same number of images and channels, same size; only keyed DDM gives the next multiple of 4 pixels.
+        Same number of images and channels, same size; only keyed DDM gives whole cells: the next multiple of
+        8 pixels, or for photos 1.5 times that.
         `nonces` has one fresh 12-byte nonce an image; keyless methods do not read it.
         """
         ...

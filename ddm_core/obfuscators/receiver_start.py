@@ -1,8 +1,8 @@
 """The receiver's start in keyed DDM: the best linear readers of what real channels leave of x_e.
 
-Encoder and renderer start as a fixed code. What the seeker has to read then depends on the channels alone,
-what the decoder has to restore on photos; both are least squares problems, solved before the first step. Each
-network has two readers, one for a whole x_e and one for an x_e that was halved.
+Encoder and renderer are a code by then (`cell_code`, `sender_start`). What the seeker has to read depends on
+the channels alone, what the decoder has to restore on photos; both are least squares problems, solved before
+the first step. Each network has two readers, one for a whole x_e and one for an x_e that was halved.
 """
 
 from __future__ import annotations

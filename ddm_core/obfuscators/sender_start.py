@@ -2,7 +2,7 @@
 
 After halving, a few numbers a cell are all there is. Patterns that overlap those of the neighbours, as in a
 lapped transform (Malvar and Staelin 1989), say more with as many numbers than the DCT of single cells does:
-0.25 dB for halved faces (docs/experiments.md). They are those of a linear autoencoder, trained for a second
+0.2 dB for halved faces (docs/experiments.md). They are those of a linear autoencoder, trained for a second
 before the first step.
 """
 

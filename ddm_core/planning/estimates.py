@@ -106,7 +106,7 @@ def step_seconds(workload: Workload, work: StepWork, gpu: GpuType, assumed: Assu
 
     `compute`: the FLOPs at the assumed efficiency. `memory`: activations are written once and read once.
     `launches`: the host starts every operation. `decoding` and `S3`: the photos arrive. Communication
-    between GPUs is left out: the gradients of these networks are a few megabytes.
+    between GPUs is left out: the gradients of these networks are about ten megabytes.
     """
     batch = workload.batch_per_gpu
     bounds = {

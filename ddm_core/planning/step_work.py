@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddm_core.learned_params import DdmParams, KeyedDdmParams
+from ddm_core.learned_params import KeyedParams, LearnedParams
 from ddm_core.networks import Discriminator
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.obfuscators.training_start import training_goal
@@ -54,13 +54,13 @@ class _Count:
     activations: int
 
 
-def count_step(params: DdmParams | KeyedDdmParams, channels: int, image_size: int) -> StepWork:
+def count_step(params: LearnedParams, channels: int, image_size: int) -> StepWork:
     """Run the training's own step on photos of this shape and count; on the CPU or the GPU that is there.
 
     Keyed DDM's random channel is fixed to JPEG; the others differ by a hundredth.
     """
     settings: dict[str, Any] = {}
-    if isinstance(params, KeyedDdmParams):  # one quality, for its tables are made but once
+    if isinstance(params, KeyedParams):  # one quality, for its tables are made but once
         settings = {
             "jpeg_probability": 1.0,
             "resize_probability": 0.0,
@@ -82,7 +82,7 @@ def count_step(params: DdmParams | KeyedDdmParams, channels: int, image_size: in
     )
 
 
-def _count(params: DdmParams | KeyedDdmParams, description: Description) -> _Count:
+def _count(params: LearnedParams, description: Description) -> _Count:
     make_deterministic(params.seed, _NAME)
     networks = build_networks(description)
     side = description.image_size

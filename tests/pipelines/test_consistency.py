@@ -24,10 +24,10 @@ WITHOUT_INFLUENCE = {
     "ddm_core.files": "moves bytes to and from disk unchanged",
     "ddm_core.places": "tells addresses from paths",
     "ddm_core.strict": "refuses settings, changes none",
+    "ddm_core.ranges": "refuses settings, changes none",
     "ddm_core.params": "carries settings, which are deps themselves",
     "ddm_core.fetch_params": "carries settings, which are deps themselves",
     "ddm_core.obfuscator_params": "carries settings, which are deps themselves",
-    "ddm_core.learned_params": "carries settings, which are deps themselves",
     "ddm_core.serving.foreign": "calls models of others; params.yaml judges none",
     "ddm_core": "the version, which the downloader tells the servers it asks",
     "ddm_core.results": "names files and fields; the report fails on one it does not know",
@@ -45,6 +45,7 @@ WITHOUT_INFLUENCE = {
 }
 # The same for one stage alone.
 WITHOUT_INFLUENCE_ON = {
+    ("recognise", "ddm_core.learned_params"): "sizes and starts of obfuscators; this stage trains none",
     **{
         (stage, f"ddm_core.data.{module}"): "made data/prepared, which is a dep itself"
         for stage in ("train", "recognise", "attack", "utility")

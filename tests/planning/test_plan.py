@@ -243,6 +243,13 @@ def test_the_prices_and_the_efficiency_given_are_those_used(capsys, monkeypatch)
     assert "$" in row
 
 
+def test_the_photo_model_has_a_plan_too(capsys, monkeypatch):
+    monkeypatch.chdir(CHECKOUT)
+    command = "plan --params photo/params.yaml --obfuscator photo --dataset-size 1e6 --gpus 1"
+    assert main(command.split()) == 0
+    assert "pixels, RGB, bf16" in capsys.readouterr().out
+
+
 def test_the_parser_imports_neither_torch_nor_the_planning():
     program = "import sys; from ddm_core.cli import build_parser; build_parser(); print(*sys.modules)"
     run = subprocess.run(

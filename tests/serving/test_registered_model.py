@@ -26,12 +26,14 @@ from packaged_models import (
     loaded,
     picture,
     pixels,
+    small_params,
     table,
     use_champion_in_a_fresh_process,
 )
 from PIL import Image
 
 import ddm_core
+from ddm_core import keys
 from ddm_core.errors import DdmError
 from ddm_core.exact_channels import share_on_photo_site
 from ddm_core.key_files import read_key_ring, rotate_key_file, write_key_file
@@ -336,6 +338,15 @@ def test_the_card_says_which_sizes_are_taken(folders):
     assert f"must be scaled back to {SIZE}x{SIZE} pixels" in cards["odd"]
     assert "photo [batch, 3, 8 rows, 8 columns]" in cards["photo"]
     assert "hidden [batch, 3, 12 rows, 12 columns]" in cards["photo"]
+
+
+def test_the_card_tells_how_other_runtimes_get_the_rotation(folders):
+    card = (folders["photo"] / "model_card.md").read_text()
+    params = small_params("photo_ddm")
+    (named,) = re.findall(r"by `ddm_core\.keys\.(\w+)`", card)
+    assert callable(getattr(keys, named))
+    octonions = f"{params.octonions} octonions (each two of the first quaternions)"
+    assert f"for a `Grid` of {octonions} and {params.quaternions} quaternions a cell" in card
 
 
 def test_a_card_of_photos_that_nobody_described_says_so(tmp_path):
