@@ -63,9 +63,10 @@ results: benchmark-ready ## docs/results.md and docs/results.json: the benchmark
 
 # One thread each, or the processes' threads would wait for each other's. In the order of the folders: by default files
 # of few tests come last, and those are the longest ones. nproc would take OMP_NUM_THREADS, threads, for cores.
-TEST_PROCESSES ?= $(shell env -u OMP_NUM_THREADS nproc)
+# One more than cores: tests wait for servers and for DVC, too.
+TEST_PROCESSES ?= $(shell expr 1 + $$(env -u OMP_NUM_THREADS nproc))
 
-test: $(READY) ## run the tests, a process a core, at most four
+test: $(READY) ## run the tests, a process a core and one more, at most four
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	  --numprocesses $(TEST_PROCESSES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
