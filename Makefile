@@ -31,7 +31,7 @@ extras: $(READY) ## install every optional extra: face detection, a face embeddi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  $(call extra,faces) $(call extra,pretrained) $(call extra,photo)
 
-photo: $(READY) ## train the photo model for `ddm encrypt`, judge it on faces and register it: 10 minutes on 2 cores
+photo: $(READY) ## train the photo model for `ddm encrypt`, judge it on faces and register it: 8 minutes on 2 cores
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(call extra,photo)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro photo/dvc.yaml
 	@$(BIN)/ddm summary --report photo/reports --registration photo/results/registration.json
