@@ -67,7 +67,7 @@ def random_unit(batch: int, grid: Grid, generator: torch.Generator) -> Tensor:
 def exponential(vectors: Tensor, octonions: int, most_angle: float) -> Tensor:
     """Return the unit latent [batch, n, 4, h, w] of rotation vectors [batch, 7 o + 3 (n - 2 o), h, w].
 
-    Vectors longer than `most_angle` approach that length; shorter ones hardly change.
+    Vectors longer than `most_angle` (in radians) approach that length, up to 1e5; shorter ones hardly change.
     """
     return together(
         Groups(*(quaternions.exponential(_bend(group, most_angle)) for group in _vectors(vectors, octonions)))

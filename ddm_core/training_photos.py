@@ -56,7 +56,7 @@ class Photos(Protocol):
         ...
 
     def sample(self, most: int) -> Tensor:
-        """Return photos to set up networks by, the same in every process: all, or `most` of a stream."""
+        """Return photos to set up networks by, uint8 [n, channels, height, width]: at most `most`."""
         ...
 
     def batches(
@@ -85,8 +85,10 @@ class PhotosInMemory:
         return self.images.shape[1]
 
     def sample(self, most: int) -> Tensor:
-        """Return all photos."""
-        return self.images
+        """Return all photos, or `most` from evenly spread places."""
+        if len(self.images) <= most:
+            return self.images
+        return self.images[torch.arange(most) * len(self.images) // most]
 
     def batches(
         self, batch_size: int, draws: torch.Generator, ranks: Ranks, where: str, position: Position

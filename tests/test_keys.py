@@ -93,6 +93,24 @@ def test_the_keystream_is_hkdf_then_chacha20_then_box_muller():
     )
 
 
+def test_the_stream_runs_plane_by_plane_and_pairs_of_quaternions_share_a_norm():
+    """Three quaternions, the first two an octonion, on one row of three cells: 36 Gaussians."""
+    extracted = hmac.digest(NONCE, KEY, "sha256")
+    subkey = hmac.digest(extracted, b"ddm-pipeline keystream v1" + b"\x01", "sha256")
+    stream = Cipher(ChaCha20(subkey, bytes(16)), mode=None).encryptor().update(bytes(4 * 36))
+    uniform = [(int.from_bytes(stream[i : i + 4], "little") + 0.5) / 2**32 for i in range(0, 4 * 36, 4)]
+    gaussians = numpy.array(
+        [
+            math.sqrt(-2 * math.log(u)) * turn(2 * math.pi * v)
+            for u, v in zip(uniform[0::2], uniform[1::2], strict=True)
+            for turn in (math.cos, math.sin)
+        ]
+    ).reshape(12, 3)
+    octonion, quaternion = (part / numpy.linalg.norm(part, axis=0) for part in numpy.split(gaussians, [8]))
+    drawn = haar_rotations(KEY, [NONCE], Grid(1, 3, 1, 3)).reshape(12, 3).numpy()
+    assert drawn == pytest.approx(numpy.concatenate([octonion, quaternion]), abs=1e-7)
+
+
 def test_the_keystream_is_uniform_on_the_sphere():
     nonces = list(nonce_stream(0, "tests/haar", 200))
     samples = haar_rotations(KEY, nonces, Grid(0, 2, 5, 5)).movedim(2, -1).reshape(-1, 4).double().numpy()
@@ -114,14 +132,28 @@ def test_octonions_of_the_keystream_are_uniform_on_their_sphere():
     assert samples.T @ samples / len(samples) == pytest.approx(numpy.eye(8) / 8, abs=0.012)
 
 
-def test_neighbouring_nonces_and_cells_give_unrelated_quaternions():
+@pytest.mark.parametrize(("octonions", "size"), [(0, 4), (2, 8)], ids=["quaternions", "octonions"])
+def test_neighbouring_nonces_groups_and_cells_give_unrelated_rotations(octonions, size):
     nonces = list(nonce_stream(0, "tests/neighbours", 400))
-    samples = haar_rotations(KEY, nonces, Grid(0, 1, 4, 4))[:, 0].double()
-    marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)
+    rotations = haar_rotations(KEY, nonces, Grid(octonions, size // 2, 4, 4)).double()
+    samples = rotations.reshape(len(nonces), 2, size, 4, 4)
+    marginal = stats.beta((size - 1) / 2, (size - 1) / 2, loc=-1, scale=2)
     # the inner product of two independent uniform points has the same distribution as a component
-    next_nonce = (samples[0::2] * samples[1::2]).sum(1)
-    next_cell = (samples[..., 0::2] * samples[..., 1::2]).sum(1)
-    for products in (next_nonce, next_cell):
+    for products in (
+        samples[0::2] * samples[1::2],
+        samples[:, :1] * samples[:, 1:],
+        samples[..., 0::2, :] * samples[..., 1::2, :],
+        samples[..., 0::2] * samples[..., 1::2],
+    ):
+        assert stats.kstest(products.sum(2).flatten().numpy(), marginal.cdf).pvalue > 0.01
+
+
+def test_an_octonion_tells_nothing_of_the_quaternion_beside_it():
+    nonces = list(nonce_stream(0, "tests/beside", 400))
+    rotations = haar_rotations(KEY, nonces, Grid(1, 3, 4, 4)).double()
+    marginal = stats.beta(1.5, 1.5, loc=-1, scale=2)
+    for half in (rotations[:, 0], rotations[:, 1]):
+        products = (half * rotations[:, 2]).sum(1) / half.norm(dim=1)
         assert stats.kstest(products.flatten().numpy(), marginal.cdf).pvalue > 0.01
 
 

@@ -33,6 +33,26 @@ def drawn(name, batch=3):
     return random_unit(batch, GRID, torch_generator(0, f"tests/rotations/{name}"))
 
 
+# e_i e_j, a row an i: photos encrypted yesterday must decrypt tomorrow, so the convention must stay.
+PRODUCTS = """
++0 +1 +2 +3 +4 +5 +6 +7
++1 -0 +3 -2 +5 -4 -7 +6
++2 -3 -0 +1 +6 +7 -4 -5
++3 +2 -1 -0 +7 -6 +5 -4
++4 -5 -6 -7 -0 +1 +2 +3
++5 +4 -7 +6 -1 -0 -3 +2
++6 +7 +4 -5 -2 +3 -0 -1
++7 -6 +5 +4 -3 -2 +1 -0
+"""
+
+
+@pytest.mark.parametrize(("i", "row"), enumerate(PRODUCTS.split("\n")[1:-1]))
+def test_the_products_of_basis_octonions_are_those_of_the_table(i, row):
+    for j, entry in enumerate(row.split()):
+        sign = -1 if entry[0] == "-" else 1
+        assert product(basis(i), basis(j)).equal(sign * basis(int(entry[1])))
+
+
 @pytest.mark.parametrize("index", range(1, 8))
 def test_each_imaginary_unit_squares_to_minus_one_and_two_of_them_anticommute(index):
     assert product(basis(index), basis(index)).equal(-basis(0))

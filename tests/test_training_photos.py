@@ -140,6 +140,12 @@ def test_photos_in_memory_are_drawn_as_the_generator_says():
 # Which of them
 
 
+@pytest.mark.parametrize(("most", "chosen"), [(12, range(12)), (50, range(12)), (4, (0, 3, 6, 9)), (1, (0,))])
+def test_networks_are_set_up_by_at_most_so_many_photos_from_all_over_the_set(most, chosen):
+    images = torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1).expand(12, 1, 16, 16)
+    assert PhotosInMemory(images).sample(most)[:, 0, 0, 0].tolist() == list(chosen)
+
+
 def test_what_is_too_large_for_memory_is_streamed(prepared, monkeypatch):
     params = settings("ddm", 5)
     assert isinstance(train._photos(params, prepared), PhotosInMemory)

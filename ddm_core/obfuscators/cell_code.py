@@ -114,7 +114,7 @@ def cell_code(layout: CellLayout, quaternions: int, start: CodeStart) -> CellCod
 
 @cache
 def carrier_patterns(layout: CellLayout, count: int, start: CodeStart) -> Tensor:
-    """Return `count` patterns of 3x3 cells around the one in the middle, the most robust first.
+    """Return patterns [count, 3 carrier, 3 carrier] of 3x3 cells, the most robust first.
 
     Scaled so that unit quaternions give the bands' deviations; a unit octonion's numbers are weaker.
     """

@@ -107,10 +107,7 @@ class KeyedNetworks(nn.Module):
         return F.pixel_unshuffle(pad_to_multiple(images, PATCH) - 0.5, PATCH)
 
     def render(self, rotated: Tensor) -> Tensor:
-        """Return x_e in neutral colours, rounded to 8 bits.
-
-        The rotated latent is the ONLY argument: no way around the key.
-        """
+        """Return x_e in neutral colours, rounded to 8 bits: [batch, channels, height, width] in [0, 1]."""
         return self.draw(rotated).expand(-1, self.channels, -1, -1)
 
     def seek(self, hidden: Tensor) -> Tensor:
@@ -161,7 +158,14 @@ class KeyedNetworks(nn.Module):
 
     def draw(self, rotated: Tensor) -> Tensor:
         """Return x_e as `render` does, in one channel."""
-        return round_to_8_bits(F.pixel_shuffle(self.renderer(rotated.flatten(1, 2)).float(), self.carrier))
+        return round_to_8_bits(self.drawn(rotated))
+
+    def drawn(self, rotated: Tensor) -> Tensor:
+        """Return x_e in one channel before it is rounded, unbounded.
+
+        The rotated latent is the ONLY argument, and this the renderer's only use: no way around the key.
+        """
+        return F.pixel_shuffle(self.renderer(rotated.flatten(1, 2)).float(), self.carrier)
 
     def _group(self, grid: Tensor, members: int) -> Tensor:
         batch, _, height, width = grid.shape

@@ -32,16 +32,16 @@ _HALVED: tuple[Channel, ...] = (lambda hidden: simulate_resize(hidden, 0.5),)
 _OF_A_SITE: tuple[Channel, ...] = (lambda hidden: simulate_site(hidden, 75),)
 
 
-def photos_to_fit(side: int) -> int:
-    """Return how many photos of so many pixels a side have the cells that the readers are fitted to."""
-    return max(1, CELLS // (-(-side // PATCH)) ** 2)
+def photos_of(cells: int, side: int) -> int:
+    """Return how many photos of so many pixels a side have that many cells; at least one."""
+    return max(1, cells // (-(-side // PATCH)) ** 2)
 
 
 @torch.no_grad()
 def fit_receiver(networks: KeyedNetworks, images: Tensor, seed: int) -> None:
     """Set the linear readers of seeker and decoder, from uint8 photos [n, channels, height, width]."""
     draws = torch_generator(seed, "train/photo start")
-    chosen = torch.randperm(len(images), generator=draws)[: photos_to_fit(images.shape[-1])]
+    chosen = torch.randperm(len(images), generator=draws)[: photos_of(CELLS, images.shape[-1])]
     photos = pad_to_multiple(images[chosen].float() / 255.0, PATCH)
     rotation = rotations.random_unit(len(photos), networks.grid(photos), draws)
     rotated = networks.rotated(photos, rotation)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ddm_core.obfuscators.keyed_networks import KeyedNetworks
 from ddm_core.seeding import torch_generator
 
-STEPS = 400
+_STEPS = 400
+_LEAST_DEVIATION = 1e-3  # radians
 _RATE = 2e-3
 _CELLS_A_STEP = 2048
 
@@ -24,15 +25,19 @@ _CELLS_A_STEP = 2048
 def fit_sender(networks: KeyedNetworks, images: Tensor, seed: int) -> None:
     """Replace the encoder's robust patterns, from uint8 photos [n, channels, height, width].
 
-    Each coefficient keeps the deviation over these photos that it had, and so its group's angles.
+    Each coefficient keeps the deviation over these photos that it had, and so its group's angles. One that
+    these photos hardly turn, such as colour in grey photos, stays the pattern that it was.
     """
     photos = networks.cells(images.float() / 255.0)
     robust = networks.layout.numbers(networks.layout.robust)
     was = networks.encoder.linear.weight[:robust].detach().clone()
     fitted = _autoencoder_patterns(was, photos, torch_generator(seed, "train/sender start"))
     with torch.no_grad():
-        gain = _deviations(photos, was) / _deviations(photos, fitted)
-        networks.encoder.linear.weight[:robust] = fitted * gain.view(-1, 1, 1, 1)
+        before, after = _deviations(photos, was), _deviations(photos, fitted)
+        varies = (before > _LEAST_DEVIATION) & (after > 0)
+        gain = before / torch.where(varies, after, torch.ones_like(after))
+        fitted *= gain.view(-1, 1, 1, 1)
+        networks.encoder.linear.weight[:robust] = torch.where(varies.view(-1, 1, 1, 1), fitted, was)
 
 
 @torch.enable_grad()
@@ -48,9 +53,9 @@ def _autoencoder_patterns(start: Tensor, photos: Tensor, draws: torch.Generator)
         decode.bias.zero_()  # type: ignore[union-attr]
     optimiser = torch.optim.Adam([*encode.parameters(), *decode.parameters()], lr=_RATE)
     batch = max(1, _CELLS_A_STEP // (photos.shape[-2] * photos.shape[-1]))
-    for step in range(STEPS):
+    for step in range(_STEPS):
         for group in optimiser.param_groups:
-            group["lr"] = _RATE * 0.5 * (1.0 + math.cos(math.pi * step / STEPS))
+            group["lr"] = _RATE * 0.5 * (1.0 + math.cos(math.pi * step / _STEPS))
         chosen = photos[torch.randint(len(photos), (batch,), generator=draws)]
         optimiser.zero_grad()
         nn.functional.mse_loss(decode(encode(chosen)), chosen).backward()  # type: ignore[no-untyped-call]

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from ddm_core.obfuscators.protocol import Obfuscator
 
-FORMAT_VERSION = 1
+FORMER_VERSION = 1
+_VERSIONS = {"keyed_ddm": 2, "photo_ddm": 2}  # all others have the former: they mean what they meant
 RGB = 3  # channels
 
 
@@ -101,7 +102,7 @@ def save_obfuscator(folder: Path, description: Description, networks: nn.Module 
     from ddm_core.files import write_json
 
     configuration: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": format_version(description.params.method),
         "channels": description.channels,
         "image_size": description.image_size,
         "params": dataclasses.asdict(description.params),
@@ -123,9 +124,7 @@ def describe(folder: Path) -> Description:
 
     path = folder / "obfuscator.json"
     content = read_json(path)
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise DdmError(f"{path}: format version {version}, this code reads {FORMAT_VERSION}; train it again")
+    _check_version(content, path)
     try:
         channels, image_size, params = int(content["channels"]), int(content["image_size"]), content["params"]
     except KeyError as error:
@@ -136,6 +135,25 @@ def describe(folder: Path) -> Description:
     if trained_on is not None:
         trained_on = parse(trained_on, TrainingData, f"{path}: trained_on")
     return Description(parse_obfuscator(params, str(path)), channels, image_size, trained_on)
+
+
+def format_version(method: str) -> int:
+    """Return the format version of a method's folders; it rises when weights come to mean something else."""
+    return _VERSIONS.get(method, FORMER_VERSION)
+
+
+def _check_version(content: Any, path: Path) -> None:  # noqa: ANN401 - whatever the file held
+    version = content.get("format_version") if isinstance(content, dict) else None
+    params = content.get("params") if isinstance(content, dict) else None
+    method = str(params.get("method")) if isinstance(params, dict) else ""
+    expected = format_version(method)
+    if version == expected:
+        return
+    former = version == FORMER_VERSION and expected > FORMER_VERSION
+    raise DdmError(
+        f"{path}: format version {version}, this code reads {expected}; train it again"
+        + ("; photos that it encrypted need it and the code that made it" if former else "")
+    )
 
 
 def build_networks(description: Description) -> nn.Module:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddm_core.learned_params import KeyedParams, LearnedParams
+from ddm_core.learned_params import KeyedParams, LearnedParams, PhotoDdmParams
 from ddm_core.networks import Discriminator
 from ddm_core.obfuscators.store import Description, build_networks
 from ddm_core.obfuscators.training_start import training_goal
@@ -57,7 +57,7 @@ class _Count:
 def count_step(params: LearnedParams, channels: int, image_size: int) -> StepWork:
     """Run the training's own step on photos of this shape and count; on the CPU or the GPU that is there.
 
-    Keyed DDM's random channel is fixed to JPEG; the others differ by a hundredth.
+    Keyed DDM's random channel is fixed to JPEG, without photo sites; the others differ by a hundredth.
     """
     settings: dict[str, Any] = {}
     if isinstance(params, KeyedParams):  # one quality, for its tables are made but once
@@ -66,6 +66,8 @@ def count_step(params: LearnedParams, channels: int, image_size: int) -> StepWor
             "resize_probability": 0.0,
             "jpeg_quality_max": params.jpeg_quality_min,
         }
+    if isinstance(params, PhotoDdmParams):
+        settings["site_share"] = 0.0
     single = dataclasses.replace(params, steps=1, warmup_steps=0, threads=torch.get_num_threads(), **settings)
     description = Description(single, channels, image_size)
     one, two = (_count(dataclasses.replace(single, batch_size=size), description) for size in (1, 2))

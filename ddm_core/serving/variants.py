@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ddm_core.files import write_bytes
 from ddm_core.obfuscators.ddm import DdmNetworks
@@ -46,8 +45,7 @@ class _KeyedHide(nn.Module):
     def forward(self, photo: Tensor, rotation: Tensor) -> Tensor:
         # `networks.hide` without its rounding: a value at the edge of two grey levels may fall to either side
         # in another runtime, and that would be a whole level.
-        cells = self.networks.renderer(self.networks.rotated(photo, rotation).flatten(1, 2)).float()
-        drawn = F.pixel_shuffle(cells, self.networks.carrier)
+        drawn = self.networks.drawn(self.networks.rotated(photo, rotation))
         return drawn.clamp(0.0, 1.0).expand(-1, self.networks.channels, -1, -1)
 
 

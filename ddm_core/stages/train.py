@@ -138,7 +138,7 @@ def follow(params: ObfuscatorParams, *, name: str, prepared: Path | str, ranks: 
     from ddm_core.training import train
 
     photos = _photos(params, prepared)
-    networks = fresh_networks(_description(params, prepared), params, name, photos.sample)
+    networks = fresh_networks(_description(params, prepared), params, name, photos.sample, ranks)
     train(networks, photos, params, name, lambda _: None, ranks=ranks, goal=training_goal(networks))
 
 
@@ -189,7 +189,7 @@ def _train(
     with training if tracked else untracked() as run_of_training:
         if kept and run_of_training.run_id:
             kept.write_note(run_of_training.run_id)
-        networks = fresh_networks(description, params, name, photos.sample)
+        networks = fresh_networks(description, params, name, photos.sample, ranks)
         observations: list[Observation] = []
         logged = run_of_training.logged_steps("loss")
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
 from started_networks import started_networks
 from torch.nn import functional as F
 
+import ddm_core
 from ddm_core.channel import round_to_8_bits, simulate_jpeg, simulate_resize
 from ddm_core.errors import DdmError
 from ddm_core.keys import Grid, fresh_nonces, haar_rotations, nonce_stream
@@ -59,7 +61,11 @@ def nonces(name, count=4):
 
 
 def test_the_renderers_only_argument_is_the_rotated_latent():
-    assert list(inspect.signature(KeyedNetworks.render).parameters) == ["self", "rotated"]
+    """Training, encryption and the exported files all draw with this one function."""
+    assert list(inspect.signature(KeyedNetworks.drawn).parameters) == ["self", "rotated"]
+    code = {path: path.read_text() for path in Path(ddm_core.__file__).parent.rglob("*.py")}
+    assert [path.name for path, text in code.items() if ".renderer(" in text] == ["keyed_networks.py"]
+    assert sum(text.count(".renderer(") for text in code.values()) == 1
 
 
 def test_the_renderer_has_no_memory_of_the_photo_that_was_encoded(networks, photos):

@@ -139,7 +139,7 @@ def test_weights_of_another_architecture_are_refused(save, ddm_params):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda c: c.update(format_version=2), "format version 2, this code reads 1"),
+        (lambda c: c.update(format_version=9), "format version 9, this code reads 1"),
         (lambda c: c.pop("format_version"), "format version None"),
         (lambda c: c.pop("channels"), "missing key 'channels'"),
         (lambda c: c.update(image_size="large"), "damaged"),
@@ -153,6 +153,40 @@ def test_a_damaged_description_says_what_is_wrong(save, ddm_params, change, reas
     change(content)
     (folder / CONFIGURATION).write_text(json.dumps(content))
     assert reason in one_line(folder)
+
+
+FORMER_KEYED = {
+    "method": "keyed_ddm",
+    "quaternions": 3,
+    "width": 32,
+    "blocks": 3,
+    "steps": 3600,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+    "warmup_steps": 50,
+    "discrepancy_weight": 0.05,
+    "reconstruction_weight": 10.0,
+    "jpeg_probability": 0.4,
+    "jpeg_quality_min": 70,
+    "jpeg_quality_max": 97,
+    "resize_probability": 0.8,
+    "resize_scale_min": 0.5,
+    "noise_deviation": 0.004,
+    "precision": "bf16",
+    "threads": 2,
+    "split": "image",
+    "seed": 0,
+}
+
+
+def test_a_keyed_model_of_the_former_code_is_refused_as_that(tmp_path):
+    """Its weights would mean something else to this code."""
+    content = {"format_version": 1, "channels": 1, "image_size": 64, "params": FORMER_KEYED}
+    (tmp_path / CONFIGURATION).write_text(json.dumps(content))
+    assert one_line(tmp_path) == (
+        f"{tmp_path / CONFIGURATION}: format version 1, this code reads 2; train it again; photos that it"
+        " encrypted need it and the code that made it"
+    )
 
 
 def test_a_missing_description_asks_for_the_stage(tmp_path):

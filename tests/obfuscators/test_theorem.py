@@ -18,6 +18,7 @@ from ddm_core.channel import round_to_8_bits
 from ddm_core.keys import haar_rotations, nonce_stream
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.store import Description
+from ddm_core.obfuscators.training_start import training_goal
 from ddm_core.rotations import apart
 from ddm_core.seeding import make_deterministic, numpy_generator, torch_generator
 from ddm_core.training import train
@@ -39,7 +40,7 @@ def networks(request, keyed_ddm_params):
     if steps:
         params = dataclasses.replace(keyed_ddm_params, steps=steps, batch_size=16)
         photos = (faces(networks, 64, "train") * 255).byte()
-        train(networks, photos, params, "tests/theorem", lambda _: None)
+        train(networks, photos, params, "tests/theorem", lambda _: None, goal=training_goal(networks))
     return networks.eval().requires_grad_(False)
 
 

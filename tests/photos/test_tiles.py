@@ -11,6 +11,7 @@ import torch
 from photo_files import scene
 from PIL import Image
 
+from ddm_core.keys import Grid
 from ddm_core.obfuscators.cell_code import PATCH
 from ddm_core.obfuscators.keyed_ddm import KeyedDdm
 from ddm_core.obfuscators.store import Description, build_networks, save_obfuscator
@@ -82,8 +83,8 @@ def test_a_part_of_the_photo_uses_its_own_part_of_the_keystream(models):
 
 
 def test_a_keystream_does_not_show_its_key():
-    assert KEY.hex() not in repr(Keystream(KEY, NONCE, (1, 1, 1)))
-    assert "key=" not in repr(Keystream(KEY, NONCE, (1, 1, 1)))
+    assert KEY.hex() not in repr(Keystream(KEY, NONCE, Grid(0, 1, 1, 1)))
+    assert "key=" not in repr(Keystream(KEY, NONCE, Grid(0, 1, 1, 1)))
 
 
 # A process counts the memory that its parent had when it was started; this one has little.
