@@ -3,7 +3,8 @@
 The key stays outside: the caller makes the rotation from key and nonce (`keys.haar_rotations`). The batch
 and the rows and columns of cells are free; a cell is `patch` pixels a side in the photo and `carrier` pixels
 a side in the hidden picture (pad a photo to whole cells by repeating its edge, and cut the restored one).
-Neither format holds a pickle or the paths of the machine that wrote it.
+ONNX files say in their metadata how many octonions the rotation has: drawn with another number it would not
+hide the photo. Neither format holds a pickle or the paths of the machine that wrote it.
 
 hide.*: photo [batch, channels, patch rows, patch columns] in [0, 1] and, if keyed, rotation [batch, n, 4,
     rows, columns] -> hidden [batch, channels, carrier rows, carrier columns], in [0, 1], NOT rounded: an
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 HIDE, RESTORE = "hide", "restore"
+OCTONIONS = "octonions"  # in the metadata of ONNX files
 KEYLESS_CELL = 4  # pixels a side that plain DDM works on whole
 _TRACED_CELLS = (4, 6)  # rows and columns of the example that export follows; unlike, so that none is fixed
 
@@ -101,8 +103,10 @@ def write_variants(networks: KeyedNetworks | DdmNetworks, channels: int, folder:
         example = _example(channels, sides[name], quaternion_count)
         program = _export(module, example, sides[name])
         torch.export.save(program, folder / f"{name}.pt2")
-        content = _to_onnx(program, example, names, output).SerializeToString(deterministic=True)
-        write_bytes(folder / f"{name}.onnx", content)
+        model = _to_onnx(program, example, names, output)
+        if isinstance(networks, KeyedNetworks):
+            model.metadata_props.add(key=OCTONIONS, value=str(networks.layout.octonions))
+        write_bytes(folder / f"{name}.onnx", model.SerializeToString(deterministic=True))
 
 
 def _example(channels: int, side: int, quaternion_count: int | None) -> tuple[Tensor, ...]:
