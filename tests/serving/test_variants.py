@@ -23,15 +23,14 @@ from ddm_core.serving.variants import HIDE, RESTORE, cell_sides, directions, wri
 
 TOLERANCE = 1e-4
 SHAPES = [(1, 4, 4), (3, 6, 16), (2, 1, 2)]  # batch, rows, columns of cells: none is the example of export
-ONE_A_METHOD = [("keyed_ddm", 1), ("ddm", 1), ("photo_ddm", 3)]
-MODELS = [*ONE_A_METHOD, ("keyed_ddm", 3)]
+MODELS = [("keyed_ddm", 1), ("keyed_ddm", 3), ("ddm", 1), ("photo_ddm", 3)]
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=str)
 def exported(request, tmp_path_factory):
     """Networks with every weight away from its start, and the folder of their variants."""
     method, channels = request.param
-    torch.manual_seed(0)
+    torch.manual_seed(2)  # all four draw with contrast
     networks = build_networks(Description(small_params(method), channels, 32)).eval().requires_grad_(False)
     generator = torch_generator(0, "tests/variants")
     for weights in networks.parameters():
@@ -69,7 +68,7 @@ def test_a_variant_equals_the_network_at_any_batch_and_size(exported, direction,
     for shape in SHAPES:
         tensors = inputs(networks, channels, direction, shape)
         expected = directions(networks)[direction](*tensors)
-        assert expected.std() > 0.003  # something is drawn
+        assert expected.std() > 0.01  # something is drawn
         found = run(folder / f"{direction}.{suffix}", *tensors)
         assert found.shape == expected.shape
         assert (found - expected).abs().max() < TOLERANCE
@@ -146,7 +145,6 @@ def test_variants_do_not_tell_where_they_were_made(exported):
         assert not [place for place in places if place.encode() in content], file.name
 
 
-@pytest.mark.parametrize("exported", ONE_A_METHOD, indirect=True, ids=str)
 def test_the_same_networks_give_the_same_onnx_file(exported, tmp_path):
     networks, channels, folder = exported
     write_variants(networks, channels, tmp_path)
