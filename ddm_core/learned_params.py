@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
@@ -113,7 +114,7 @@ class CodeStart(NamedTuple):
 
 
 @dataclass(frozen=True)
-class KeyedParams(OptimisationParams):
+class KeyedParams(OptimisationParams, ABC):
     """Keyed DDM: `quaternions` per cell of 8x8 pixels, and the channel that training sends x_e through.
 
     The linear parts of the networks, which start as a code that works, learn at `linear_learning_rate`. By
@@ -164,9 +165,9 @@ class KeyedParams(OptimisationParams):
         )
 
     @property
+    @abstractmethod
     def sizes(self) -> KeyedNetworkSizes:
         """Return the sizes of the networks."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
