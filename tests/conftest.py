@@ -12,12 +12,17 @@ from urllib.request import Request, urlopen
 
 import numpy
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from ddm_core.learned_params import PhotoDdmParams
 from ddm_core.params import AttackParams, DdmParams, KeyedDdmParams, PrepareParams
 from ddm_core.seeding import numpy_generator
 from ddm_core.stages import prepare
+
+# How long an example takes depends on what else the machine does: no test is timed.
+settings.register_profile("untimed", parent=settings(), deadline=None)
+settings.load_profile("untimed")
 
 PEOPLE = ("Anna Lee", "Björn", "José", "王芳", "zoe")
 

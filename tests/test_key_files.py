@@ -38,7 +38,7 @@ CHEAP = Scrypt(bytes(16), cost=2)
 KEYS = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)
 RINGS = st.lists(st.builds(MasterKey, KEYS, st.none() | st.just("2026-01-02T03:04:05+00:00")), min_size=1,
     max_size=3, unique_by=lambda key: key.secret).map(lambda keys: KeyRing(tuple(keys)))  # fmt: skip
-some = settings(max_examples=60, deadline=None)
+some = settings(max_examples=60)
 
 
 def ddm(capsys, *arguments):
@@ -98,7 +98,7 @@ JSON = st.recursive(
         inner, max_size=4), max_leaves=12)  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode())
     | st.dictionaries(st.sampled_from(["keys", "scrypt"]), JSON).map(
         lambda some: json.dumps({"format": "ddm-keys", "version": 1, **some}).encode()))  # fmt: skip
@@ -110,7 +110,7 @@ def test_any_bytes_are_a_key_file_or_one_clear_line(content):
         assert str(error).startswith("file")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), RINGS, st.booleans())
 def test_a_changed_byte_is_noticed_or_harmless_and_errors_show_no_secret(data, ring, sealed):
     content = bytearray(format_key_file(close_ring(ring, *((b"words", CHEAP) if sealed else ()))))

@@ -34,7 +34,7 @@ NONCES = st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES)
 KEY = bytes(range(KEY_BYTES))
 NONCE = bytes(range(NONCE_BYTES))
 
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=30)
 
 
 @contextmanager

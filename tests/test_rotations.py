@@ -18,7 +18,7 @@ octonion = st.lists(COMPONENTS, min_size=8, max_size=8).map(
     lambda parts: torch.tensor(parts, dtype=torch.float64).view(1, 2, 4, 1, 1)
 )
 unit_octonion = octonion.filter(lambda o: float(o.norm()) > 0.1).map(lambda o: o / o.norm())
-some = settings(max_examples=50, deadline=None)
+some = settings(max_examples=50)
 
 
 def basis(index):

@@ -5,7 +5,7 @@ import math
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -30,7 +30,6 @@ def rates(sample):
     return [((mismatched >= t).mean(), (matched >= t).mean()) for t in thresholds]
 
 
-@settings(deadline=None)
 @given(samples)
 def test_the_area_is_the_share_of_matched_pairs_above_mismatched_ones(sample):
     matched, mismatched = sample
@@ -40,7 +39,6 @@ def test_the_area_is_the_share_of_matched_pairs_above_mismatched_ones(sample):
     assert roc_auc(*pairs(sample))[0] == pytest.approx(statistic / len(wins))
 
 
-@settings(deadline=None)
 @given(samples)
 def test_the_areas_interval_is_delongs(sample):
     matched, mismatched = sample
@@ -69,14 +67,12 @@ def test_six_thousand_pairs_of_chance_give_a_half_within_a_standard_error_below_
     assert area == pytest.approx(0.5, abs=0.03)
 
 
-@settings(deadline=None)
 @given(samples, st.sampled_from([0.0, 0.001, 0.01, 0.1, 0.5, 1.0]))
 def test_the_true_accept_rate_is_the_best_of_all_thresholds_that_keep_the_false_one(sample, limit):
     expected = max(true for false, true in rates(sample) if false <= limit)
     assert true_accept_rate(*pairs(sample), limit) == expected
 
 
-@settings(deadline=None)
 @given(samples)
 def test_the_equal_error_rate_lies_where_the_two_errors_cross(sample):
     points = rates(sample)
@@ -96,7 +92,6 @@ def test_pairs_that_scores_separate_have_no_error():
     assert true_accept_rate(*pairs(sample), 0.0) == 1.0
 
 
-@settings(deadline=None)
 @given(samples)
 def test_the_other_way_round_all_is_mirrored(sample):
     scores, same = pairs(sample)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_project import run, small_params, start, write_yaml
 
-STEPS = 600  # long enough to be stopped within
+STEPS = 1500  # long enough to be stopped within
 DEADLINE_SECONDS = 180
 
 COMMAND = ("ddm", "pipeline", "run", "--local", "-o", "out", "--params-file", "params.yaml")

@@ -60,7 +60,13 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def models(folders):
+def files(folders):
+    """Of each folder, what was written: loading a model may add Python's byte code."""
+    return {name: [path for path in folder.rglob("*") if path.is_file()] for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def models(folders, files):
     return {name: mlflow.pyfunc.load_model(str(folder)) for name, folder in folders.items()}
 
 
@@ -275,23 +281,22 @@ def test_a_request_without_pictures_is_refused_by_the_signature(models):
         models["keyless"].predict(pandas.DataFrame({"photo": [b"x"]}))
 
 
-def test_the_folder_has_signature_example_pins_and_no_pickle(folders):
-    for folder in folders.values():
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        binary = {path.name for path in files if not is_text(path.read_bytes())}
+def test_the_folder_has_signature_example_pins_and_no_pickle(folders, files):
+    for name, folder in folders.items():
+        binary = {path.name for path in files[name] if not is_text(path.read_bytes())}
         # Every pickle protocol in use is binary; what lies in the variants is looked at in test_variants.py.
         assert binary == {"weights.safetensors", "hide.onnx", "hide.pt2", "restore.onnx", "restore.pt2"}
         assert (folder / "artifacts/weights.safetensors").read_bytes()[8:9] == b"{"
-        assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib")]
+        assert not [
+            path for path in files[name] if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+        ]
         model = Model.load(str(folder))
         assert model.signature.inputs.input_names() == ["image", "nonce"]
         assert {param.name for param in model.signature.params} == {"operation", "image_format", "quality"}
         assert list(model.load_input_example(str(folder)).columns) == ["image"]
         assert (folder / "requirements.txt").read_text().split() == requirements()
-        card = (folder / "model_card.md").read_text()
-        assert (folder / "model_card.html").read_text() == card_page(
-            card, METHODS.get(folder.name, "keyed_ddm")
-        )
+        page = card_page((folder / "model_card.md").read_text(), METHODS.get(name, "keyed_ddm"))
+        assert (folder / "model_card.html").read_text() == page
 
 
 def is_text(content):
